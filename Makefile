@@ -1,0 +1,90 @@
+# Needs GNU make and Python 3.11 or later with venv. Everything else goes into .venv, from requirements.lock.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# Stamps: the locked packages are in; the project is in and its kernels are compiled.
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+
+# The interpreter that .venv is made from: PYTHON=... or the first of these that is new enough and can make one.
+PYTHON ?=
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+# More words for pytest: make test PYTEST="-k gospa".
+PYTEST ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: $(READY) ## make .venv with the locked packages, the project and its compiled kernels
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  if "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+	    echo "$$python -m venv $(VENV)"; exec "$$python" -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "needs Python 3.11 or later with venv and ensurepip; none of: $(PYTHONS)" >&2; exit 1
+
+$(LOCKED): requirements.lock | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m apss_fusion.warm
+	@touch $@
+
+.PHONY: demo
+demo: setup ## simulate a constellation, fuse it, print a summary and where the tracks are (into demo/)
+	$(BIN)/apss-fusion demo --out demo
+
+.PHONY: test
+test: lint ## run the linters and every test
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
+
+.PHONY: lint
+lint: setup ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: setup ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup ## print every table of benchmarks/ that takes minutes
+	$(BIN)/python -m benchmarks
+
+.PHONY: schemas
+schemas: setup ## write topics/schemas/ anew from the structs of apss_fusion/model/
+	$(BIN)/python -m apss_fusion.model.schemas
+
+# Versions and hashes only: no line of the lock may say where a package came from. UPGRADE=--upgrade takes newer ones.
+.PHONY: lock
+lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade: newest versions)
+	$(BIN)/pip-compile --quiet $(UPGRADE) --all-extras --strip-extras --allow-unsafe --generate-hashes \
+	  --no-header --no-emit-options --output-file requirements.lock pyproject.toml
+	@grep -viE '://|^-|^# ' requirements.lock > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+.PHONY: wheel-test
+wheel-test: setup ## run the tests against the built wheel instead of the checkout
+	rm -rf build/wheel
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(PIP) install --quiet --no-deps --target build/wheel/site build/wheel/*.whl
+	cd build/wheel && PYTHONPATH=site ../../$(BIN)/pytest --rootdir ../.. -c ../../pyproject.toml $(PYTEST) ../../tests
+
+.PHONY: clean
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,293 @@
+"""Edges: which detections a candidate track may have caused, and how likely.
+
+The weight of track i and detection j, relative to the density of new objects and clutter, is
+
+    w_ij = r_i p_detect N(z_j; H x_i, S_ij) x identity x class x size x altitude / reference_j
+
+inside a chi-square gate on position. Whether an edge exists is decided by the track's row and the look alone; the index only
+proposes. An edge below a floor, or far below the best edge of its detection, does not exist.
+
+Objects that report themselves may turn hard while nobody listens: a report of the same identity that the narrow motion model
+does not explain is weighed by a wide one too (q times a factor), and the better explanation counts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, Cells, intern
+from apss_fusion.association.identity import identity_factor
+from apss_fusion.association.pairs import find_pair
+from apss_fusion.association.scratch import Scratch
+from apss_fusion.estimation.altitude import altitude_loglik_ratio
+from apss_fusion.estimation.measurement import gate_distance, update
+from apss_fusion.estimation.motion import predict, process_noise
+from apss_fusion.estimation.rounding import power_below
+from apss_fusion.geodesy.h3cells import nvec_to_cell
+from apss_fusion.geodesy.wgs84 import offset
+from apss_fusion.kernels import Row, kernel
+
+#: Below this squared distance the narrow model explains a report well enough.
+_WELL = 9.0
+_UNKNOWN_DOMAIN = 3
+#: Looks with fewer detections than this are compared pair by pair, without lists.
+FEW = 6
+_LOG_2PI = 1.8378770664093453
+_EARTH_SQ = 4.07e13
+_RESOLUTION = np.array(LEVELS)
+NO_EDGE_ROOM, NO_CELL_ROOM = -1, -2
+#: Kinds of pair tables, for what is missing.
+ATTRIBUTES, SOURCES = 0, 1
+
+
+class Pairs(NamedTuple):
+    """The pair tables as kernels read them, and which attributes say something of the class."""
+
+    attribute_keys: NDArray[np.uint64]
+    attribute_value: NDArray[np.int64]
+    attribute_factor: NDArray[np.float64]
+    has_class: NDArray[np.int8]
+    set_keys: NDArray[np.uint64]
+    set_value: NDArray[np.int64]
+
+
+@kernel
+def reference(look: Row, z: Row, domain: Row) -> float:
+    """Log of the density of clutter (or of objects not yet reporting themselves) at a detection, in its measurement space."""
+    density = domain.cooperative if look.cooperative else max(look.clutter_per_m2, 1e-15)
+    log = math.log(density)
+    if z.va == z.va:
+        see, snn = domain.birth_speed_var + z.vaa, domain.birth_speed_var + z.vbb
+        det = see * snn - z.vab * z.vab
+        m2 = (z.va * z.va * snn - 2.0 * z.va * z.vb * z.vab + z.vb * z.vb * see) / det
+        log += -0.5 * m2 - _LOG_2PI - 0.5 * math.log(det)
+    if z.rate == z.rate:
+        s = domain.birth_speed_var * (z.le * z.le + z.ln * z.ln) + z.rate_var
+        log -= 0.5 * (z.rate * z.rate / s + _LOG_2PI + math.log(s))
+    return log
+
+
+@kernel
+def attribute_factor(params: Row, pairs: Pairs, b: Row, z: Row, scratch: Scratch) -> float:
+    """Factor of class and size; 0 where the pair of attributes is unknown: then it is noted in scratch.missing."""
+    factor = 1.0
+    if b.length_m == b.length_m and b.length_m > 0.0 and z.length_m == z.length_m:
+        error = params.length_error_share * z.length_m + params.length_error_m
+        var = b.length_var + error * error
+        y = z.length_m - b.length_m
+        ratio = params.length_span_m * math.exp(-0.5 * y * y / var) / math.sqrt(2.0 * math.pi * var)
+        factor = min(max(ratio, 0.05), 10.0)
+    known = z.identity != 0 and b.id1 != 0
+    if not known and pairs.has_class[b.attributes] and pairs.has_class[z.attributes]:
+        s = find_pair(pairs.attribute_keys, b.attributes, z.attributes)
+        if s < 0:
+            note_missing(scratch, ATTRIBUTES, b.attributes, z.attributes)
+            return factor
+        factor *= pairs.attribute_factor[s]
+    return factor
+
+
+@kernel
+def note_missing(scratch: Scratch, kind: int, a: int, b: int) -> None:
+    """Remember a pair that must be learned before this look can be weighed; row 0 counts them."""
+    n = scratch.missing[0, 0]
+    if n + 1 < len(scratch.missing):
+        scratch.missing[n + 1, 0], scratch.missing[n + 1, 1], scratch.missing[n + 1, 2] = kind, a, b
+        scratch.missing[0, 0] = n + 1
+
+
+@kernel
+def weigh(
+    params: Row,
+    pairs: Pairs,
+    look: Row,
+    s: Row,
+    altitude: Row,
+    b: Row,
+    p: Row,
+    r: float,
+    z: Row,
+    log_ref: float,
+    scratch: Scratch,
+    posterior: Row,
+) -> float:
+    """Weight of a track (row s, its prediction p to the look's time) and a detection; its posterior where above 0."""
+    if b.domain != z.domain and b.domain != _UNKNOWN_DOMAIN and z.domain != _UNKNOWN_DOMAIN:
+        return 0.0
+    d = params.domain[b.domain]
+    same = z.identity != 0 and ((b.id1 == z.identity and b.p1 > 0.5) or (b.id2 == z.identity and b.p2 > 0.5))
+    qxx, _, _ = process_noise(d.q, d.g, z.dt)
+    if not same:
+        slack = (d.max_speed + 4.0 * math.sqrt(p.aa + p.bb)) * abs(z.dt)
+        far = math.sqrt(params.gate * (p.ee + p.nn + z.ree + z.rnn + qxx)) + slack
+        dx, dy, dz = p.x - z.x, p.y - z.y, p.z - z.z
+        if (dx * dx + dy * dy + dz * dz) * _EARTH_SQ > 1.02 * far * far:
+            return 0.0
+    east, north = offset(p.x, p.y, p.z, z.x, z.y, z.z)
+    m2 = gate_distance(p, z, east, north, qxx)
+    log_w = -math.inf
+    if m2 < params.gate:
+        update(p, z, east, north, qxx, posterior)
+        log_w = posterior.loglik
+    if same and m2 > _WELL and p.t > s.t and params.manoeuvre_probability > 0.0:
+        way = math.sqrt(east * east + north * north)
+        if way < d.max_speed * (p.t - s.t) + math.sqrt(params.gate * (s.ee + s.nn + z.ree + z.rnn)):
+            wide, h = scratch.wide[0], scratch.wide_posterior[0]
+            predict(s, p.t, d.q * params.manoeuvre_factor, d.g, d.great_circle != 0, wide)
+            if gate_distance(wide, z, east, north, qxx) < params.gate:
+                update(wide, z, east, north, qxx, h)
+                wider = h.loglik + math.log(params.manoeuvre_probability)
+                if wider > log_w:
+                    log_w = wider
+                    _copy_posterior(h, posterior)
+    if log_w == -math.inf:
+        return 0.0
+    log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, params.altitude_span_m)
+    factor = identity_factor(b, z.identity, params.identity_error, params.identity_count)
+    factor *= attribute_factor(params, pairs, b, z, scratch)
+    return r * look.p_detect * factor * math.exp(log_w - log_ref)
+
+
+@kernel
+def altitude_loglik_ratio_bounded(s: Row, datum: int, t: float, z: Row, span_m: float) -> float:
+    """As `altitude_loglik_ratio`, at least log(1e-4): a height may be wrong by its setting, not by its sensor."""
+    return max(altitude_loglik_ratio(s, datum, t, z, span_m), -9.2)
+
+
+@kernel
+def _copy_posterior(a: Row, b: Row) -> None:
+    b.e, b.n, b.a, b.b, b.loglik = a.e, a.n, a.a, a.b, a.loglik
+    b.ee, b.en, b.nn, b.ea, b.eb = a.ee, a.en, a.nn, a.ea, a.eb
+    b.na, b.nb, b.aa, b.ab, b.bb = a.na, a.nb, a.aa, a.ab, a.bb
+
+
+@kernel
+def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64], scratch: Scratch) -> bool:
+    """Hang the detections of a look on their cells at every level; heads: by cid, -1 on entry.
+
+    Returns false, with nothing hung, where the cells need more room.
+    """
+    for j in range(len(z)):
+        key = nvec_to_cell(z[j].x, z[j].y, z[j].z, _RESOLUTION[0], scratch.digits)
+        cid = intern(cells, key, z[j].x, z[j].y, z[j].z, scratch.digits)
+        if cid < 0:
+            return False
+        scratch.d_cid[j] = cid
+    for j in range(len(z) - 1, -1, -1):
+        cid = np.int64(scratch.d_cid[j])
+        for level in range(GLOBE_LEVEL + 1):
+            scratch.d_next[level, j] = heads[cid]
+            heads[cid] = j
+            cid = np.int64(cells.parent[cid])
+    return True
+
+
+@kernel
+def unhang_detections(cells: Cells, n: int, heads: NDArray[np.int64], scratch: Scratch) -> None:
+    """Make the lists of `hang_detections` empty again."""
+    for j in range(n):
+        cid = np.int64(scratch.d_cid[j])
+        while cid >= 0:
+            heads[cid] = -1
+            cid = np.int64(cells.parent[cid])
+
+
+@kernel
+def edges_of(
+    params: Row,
+    pairs: Pairs,
+    cells: Cells,
+    look: Row,
+    s: Row,
+    altitude: Row,
+    b: Row,
+    i: int,
+    z: NDArray[np.void],
+    heads: NDArray[np.int64],
+    widest_m: float,
+    e: int,
+    scratch: Scratch,
+) -> int:
+    """Append the edges of candidate i, in the order of detections, from place e on; returns the next place.
+
+    Returns NO_EDGE_ROOM or NO_CELL_ROOM where more room is needed. widest_m: reach of the widest detection of the look.
+    """
+    p, r, first = scratch.c_pred[i], scratch.c_r[i], e
+    floor = params.edge_floor * scratch.c_miss[i]
+    if len(z) < FEW:
+        for j in range(len(z)):
+            if e == len(scratch.e_detection):
+                return NO_EDGE_ROOM
+            h = scratch.e_posterior[e]
+            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d_log_ref[j], scratch, h)
+            if w >= floor:
+                scratch.e_detection[e], scratch.e_weight[e] = j, w
+                e += 1
+        return e
+    need = math.sqrt(params.gate * 0.5 * (p.ee + p.nn + math.sqrt((p.ee - p.nn) ** 2 + 4.0 * p.en * p.en))) + widest_m
+    level = 0
+    while level < GLOBE_LEVEL and need > COVER_M[level]:
+        level += 1
+    cid = np.int64(GLOBE)
+    ring_n = 0
+    if level < GLOBE_LEVEL:
+        key = nvec_to_cell(p.x, p.y, p.z, _RESOLUTION[0], scratch.digits)
+        cid = np.int64(intern(cells, key, p.x, p.y, p.z, scratch.digits))
+        if cid < 0:
+            return NO_CELL_ROOM
+        for _ in range(level):
+            cid = np.int64(cells.parent[cid])
+        ring_n = cells.ring_n[cid]
+    for k in range(-1, ring_n):
+        j = heads[cid if k < 0 else cells.ring[cid, k]]
+        while j >= 0:
+            if e == len(scratch.e_detection):
+                return NO_EDGE_ROOM
+            h = scratch.e_posterior[e]
+            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d_log_ref[j], scratch, h)
+            if w >= floor:
+                at = e
+                while at > first and scratch.e_detection[at - 1] > j:
+                    at -= 1
+                if at < e:
+                    spare = scratch.wide_posterior[1]
+                    _copy_posterior(h, spare)
+                    for m in range(e, at, -1):
+                        scratch.e_detection[m] = scratch.e_detection[m - 1]
+                        scratch.e_weight[m] = scratch.e_weight[m - 1]
+                        _copy_posterior(scratch.e_posterior[m - 1], scratch.e_posterior[m])
+                    _copy_posterior(spare, scratch.e_posterior[at])
+                scratch.e_detection[at], scratch.e_weight[at] = j, w
+                e += 1
+            j = scratch.d_next[level, j]
+    return e
+
+
+@kernel
+def drop_dominated(n: int, detections: int, dominated: float, scratch: Scratch) -> int:
+    """Take away edges far below the best of their detection; returns how many edges are left."""
+    for j in range(detections):
+        scratch.d_best[j] = 0.0
+    for e in range(scratch.c_edge[n]):
+        j = scratch.e_detection[e]
+        scratch.d_best[j] = max(scratch.d_best[j], scratch.e_weight[e])
+    for j in range(detections):
+        if scratch.d_best[j] > 0.0:
+            scratch.d_best[j] = dominated * power_below(scratch.d_best[j])
+    at = 0
+    for i in range(n):
+        low, high = scratch.c_edge[i], scratch.c_edge[i + 1]
+        scratch.c_edge[i] = at
+        for e in range(low, high):
+            j = scratch.e_detection[e]
+            if scratch.e_weight[e] >= scratch.d_best[j]:
+                if at != e:
+                    scratch.e_detection[at], scratch.e_weight[at] = j, scratch.e_weight[e]
+                    _copy_posterior(scratch.e_posterior[e], scratch.e_posterior[at])
+                at += 1
+    scratch.c_edge[n] = at
+    return at

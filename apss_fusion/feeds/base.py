@@ -1,0 +1,121 @@
+"""What every feed format shares: how a decoder is written, found and fed, and how records are accounted for.
+
+A new format is one file in this folder that defines a subclass of :class:`Decoder`; it is found by itself.
+
+Each record that a decoder reads ends in exactly one of: a look (``Decoded`` or a bare ``Look``, which stands for one
+record), ``Used`` (it lives on in later looks: a ship's name), ``Ignored`` (valid, nothing for a picture in it) or a
+``Reject`` (a dead letter). Nothing raises on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, ClassVar
+
+from msgspec import Struct
+
+from apss_fusion.model import Look, Source
+
+#: Longest line that is read whole; the rest of a longer one is skipped and the line becomes a dead letter.
+MAX_LINE_BYTES = 8 * 2**20
+
+
+class Decoded(Struct, frozen=True):
+    """A look made of `records` records (a scene of many CSV rows)."""
+
+    look: Look
+    records: int = 1
+
+
+class Used(Struct, frozen=True):
+    """Records without a look of their own, whose content is carried by later ones."""
+
+    records: int = 1
+
+
+class Ignored(Struct, frozen=True):
+    """Valid records with nothing for a picture in them: a base station, a bearing without a position."""
+
+    reason: str
+    records: int = 1
+
+
+class Reject(Struct, frozen=True):
+    """A record that cannot be used (or, with ``is_record`` false, a bad detection of a look that can)."""
+
+    reason: str
+    field: str | None
+    #: Number of the line, element or packet in its file, from 1.
+    line: int | None
+    record: bytes | str | None
+    is_record: bool = True
+
+
+Item = Look | Decoded | Used | Ignored | Reject
+
+
+class Decoder:
+    """Turns one input of one format into items, in the order of the input.
+
+    Subclasses set the class variables and write `recognises` and `items`. An instance belongs to one input (in a resumed
+    run: to the same format's input of the run before); what it must remember between inputs is its `state`.
+    """
+
+    #: The name that ``--format`` takes, which is also the id of the built-in source.
+    name: ClassVar[str]
+    #: One line for the list of formats.
+    title: ClassVar[str]
+    #: The built-in source of looks in this format; ids ``name/STATION`` inherit it.
+    source: ClassVar[Source]
+    #: Lower numbers are asked first whether they recognise an input.
+    priority: ClassVar[int] = 50
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:
+        """Whether the first bytes (up to 64 KiB, decompressed, perhaps cut anywhere) are of this format."""
+        raise NotImplementedError
+
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """All items of a decompressed binary stream. Raises nothing because of data; errors of reading pass through."""
+        raise NotImplementedError
+
+    def state(self) -> bytes:
+        """What a later input of this format needs from this one (unfinished messages, names by identity)."""
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Take up the state of an earlier decoder of this format."""
+
+
+def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    r"""Lines of a stream with their numbers from 1, without line ends (``\\n``, ``\\r\\n`` or ``\\r`` alike).
+
+    A line longer than `MAX_LINE_BYTES` comes as None. Memory stays bounded by that length.
+    """
+    number = 0
+    rest = b""
+    too_long = False
+    last_was_cr = False
+    while block := stream.read(2**16):
+        if last_was_cr and block.startswith(b"\n"):
+            block = block[1:]
+        last_was_cr = block.endswith(b"\r")
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first, *more = block.split(b"\n")
+        if not too_long:
+            rest += first
+            too_long = len(rest) > MAX_LINE_BYTES
+        if too_long:
+            rest = b""
+        if not more:
+            continue
+        number += 1
+        yield number, None if too_long else rest
+        too_long = False
+        for line in more[:-1]:
+            number += 1
+            yield number, line
+        rest = more[-1]
+    if rest or too_long:
+        yield number + 1, None if too_long else rest

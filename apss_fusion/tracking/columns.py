@@ -1,0 +1,210 @@
+"""Looks and their detections as columns: the last step that touches a Python object of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.geodesy.footprint import Footprint
+from apss_fusion.tracking.detection_rows import ELLIPSE, N_NUMBERS, NUMBERS
+from apss_fusion.tracking.rows import DATUM_NAMES, DOMAIN_NAMES
+from apss_fusion.tracking.times import times_us
+
+LOOK_NUMBERS = ("p_detect", "clutter_per_km2", "min_detectable_speed_mps")
+
+_DOMAINS = {name: number for number, name in enumerate(DOMAIN_NAMES)}
+_DATUMS = {name: number for number, name in enumerate(DATUM_NAMES)}
+_GET_NUMBERS = [attrgetter(name) for name in NUMBERS]
+_GET_ELLIPSE = [attrgetter(name) for name in ELLIPSE]
+_GET_DETECTIONS = attrgetter("detections")
+_GET_LOOK_NUMBERS = [attrgetter(name) for name in LOOK_NUMBERS]
+
+#: Field and reason.
+Fault = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Columns:
+    """n looks and their m detections, in the order of the looks, with what is wrong with them still in.
+
+    Unknown numbers are NaN, unknown times `NO_TIME_US`, and `BAD_TIME_US` is a time that cannot be read.
+    """
+
+    look_ids: list[bytes]
+    sources: NDArray[np.int32]
+    time_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    received_us: NDArray[np.int64]
+    #: `LOOK_NUMBERS`, (3, n).
+    look_numbers: NDArray[np.float64]
+    #: Index into `footprints`, -1 for none, and the hash of its content, 0 for none.
+    footprint: NDArray[np.int32]
+    footprint_hash: NDArray[np.uint64]
+    footprints: list[Footprint]
+    counts: NDArray[np.int64]
+    detection_ids: list[bytes]
+    #: `NUMBERS`, the ellipse and the covariance, (N_NUMBERS, m).
+    numbers: NDArray[np.float64]
+    detection_time_us: NDArray[np.int64]
+    domain: NDArray[np.int8]
+    datum: NDArray[np.int8]
+    attributes: NDArray[np.int64]
+    #: What is known to be wrong from the start, by look and by detection (of all m).
+    look_faults: dict[int, Fault] = field(default_factory=dict)
+    detection_faults: dict[int, Fault] = field(default_factory=dict)
+
+    def firsts(self) -> NDArray[np.int64]:
+        """Where each look's detections begin, and where the last one's end, (n + 1,)."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.counts)])
+
+    def kept(self, looks: NDArray[np.bool_], detections: NDArray[np.bool_]) -> Columns:
+        """These looks and these detections (of these looks) alone, (n,) and (m,), taken to be good."""
+        owner = np.repeat(np.arange(len(self.counts)), self.counts)
+        detections = detections & looks[owner]
+        counts = np.bincount(owner[detections], minlength=len(self.counts))[looks]
+        return Columns(
+            [x for x, keep in zip(self.look_ids, looks.tolist(), strict=True) if keep],
+            self.sources[looks],
+            self.time_us[looks],
+            self.end_us[looks],
+            self.received_us[looks],
+            np.ascontiguousarray(self.look_numbers[:, looks]),
+            self.footprint[looks],
+            self.footprint_hash[looks],
+            self.footprints,
+            counts.astype(np.int64),
+            [x for x, keep in zip(self.detection_ids, detections.tolist(), strict=True) if keep],
+            np.ascontiguousarray(self.numbers[:, detections]),
+            self.detection_time_us[detections],
+            self.domain[detections],
+            self.datum[detections],
+            self.attributes[detections],
+        )
+
+
+def columns_of(
+    looks: Sequence[Any],
+    source_number: Callable[[str], int],
+    attribute_number: Callable[[Any, Any], int],
+    footprint: Callable[[Any], tuple[Footprint, int]],
+) -> Columns:
+    """Columns of structs with the fields of `Look` and `Detection`.
+
+    Parameters
+    ----------
+    source_number
+        Of a source id.
+    attribute_number
+        Of ids and class probabilities as the structs hold them; ``ValueError`` (``field: reason``) where wrong.
+    footprint
+        The footprint of what the structs hold for one, and its hash; ``ValueError`` where that is wrong.
+
+    Raises
+    ------
+    TypeError, ValueError, AttributeError, KeyError, OverflowError
+        A field is of no type that it may have, or a text is not Unicode.
+    """
+    per_look = list(map(_GET_DETECTIONS, looks))
+    detections = list(chain.from_iterable(per_look))
+    n, m = len(looks), len(detections)
+    numbers = np.full((N_NUMBERS, m), np.nan)
+    for i, get in enumerate(_GET_NUMBERS):
+        _put(numbers[i], list(map(get, detections)))
+    _put_nested(numbers[len(NUMBERS) :], detections)
+    look_numbers = np.full((len(LOOK_NUMBERS), n), np.nan)
+    for i, get in enumerate(_GET_LOOK_NUMBERS):
+        _put(look_numbers[i], list(map(get, looks)))
+    source_ids = [look.source_id for look in looks]
+    sources = {name: source_number(name) for name in dict.fromkeys(source_ids)}
+    columns = Columns(
+        [look.look_id.encode() for look in looks],
+        np.fromiter(map(sources.__getitem__, source_ids), np.int32, n),
+        times_us([look.time for look in looks]),
+        times_us([look.time_end for look in looks]),
+        times_us([look.time_received for look in looks]),
+        look_numbers,
+        np.full(n, -1, np.int32),
+        np.zeros(n, np.uint64),
+        [],
+        np.fromiter(map(len, per_look), np.int64, n),
+        [d.detection_id.encode() for d in detections],
+        numbers,
+        times_us([d.time for d in detections]),
+        np.fromiter(map(_DOMAINS.__getitem__, [d.domain for d in detections]), np.int8, m),
+        np.fromiter(map(_DATUMS.__getitem__, [d.alt_datum for d in detections]), np.int8, m),
+        np.zeros(m, np.int64),
+    )
+    _put_empty_ids(columns, source_ids)
+    _put_attributes(columns, detections, attribute_number)
+    _put_footprints(columns, looks, footprint)
+    return columns
+
+
+def _put(row: NDArray[np.float64], values: list[Any]) -> None:
+    """Set the known ones of `values`; a column without any stays NaN."""
+    known = len(values) - values.count(None)
+    if known == len(values):
+        row[:] = values
+    elif known:
+        row[:] = np.array(values, np.float64)
+
+
+def _put_nested(rows: NDArray[np.float64], detections: list[Any]) -> None:
+    ellipses = [d.ellipse for d in detections]
+    if ellipses.count(None) < len(ellipses):
+        at = [j for j, e in enumerate(ellipses) if e is not None]
+        known = [ellipses[j] for j in at]
+        for i, get in enumerate(_GET_ELLIPSE):
+            rows[i, at] = list(map(get, known))
+    covariances = [d.cov_enu_m2 for d in detections]
+    if covariances.count(None) < len(covariances):
+        at = [j for j, c in enumerate(covariances) if c is not None]
+        rows[len(ELLIPSE) :, at] = np.array([covariances[j] for j in at], np.float64).reshape(len(at), 3).T
+
+
+def _put_empty_ids(columns: Columns, source_ids: list[str]) -> None:
+    if not all(columns.look_ids):
+        columns.look_faults |= {i: ("look_id", "empty") for i, name in enumerate(columns.look_ids) if not name}
+    if not all(source_ids):
+        columns.look_faults |= {i: ("source_id", "empty") for i, name in enumerate(source_ids) if not name}
+    if not all(columns.detection_ids):
+        empty = [j for j, name in enumerate(columns.detection_ids) if not name]
+        columns.detection_faults |= dict.fromkeys(empty, ("detection_id", "empty"))
+
+
+def _put_attributes(columns: Columns, detections: list[Any], number: Callable[[Any, Any], int]) -> None:
+    try:
+        columns.attributes[:] = list(map(number, [d.ids for d in detections], [d.class_probs for d in detections]))
+    except ValueError:
+        for j, d in enumerate(detections):
+            try:
+                columns.attributes[j] = number(d.ids, d.class_probs)
+            except ValueError as error:
+                name, _, reason = str(error).partition(": ")
+                columns.detection_faults[j] = name, reason
+
+
+def _put_footprints(columns: Columns, looks: Sequence[Any], of: Callable[[Any], tuple[Footprint, int]]) -> None:
+    numbers: dict[int, int] = {}
+    shapes = [look.footprint for look in looks]
+    if shapes.count(None) == len(shapes):
+        return
+    for i, shape in enumerate(shapes):
+        if shape is None:
+            continue
+        try:
+            footprint, content = of(shape)
+        except ValueError as error:
+            columns.look_faults[i] = "footprint", str(error)
+            continue
+        number = numbers.setdefault(id(footprint), len(columns.footprints))
+        if number == len(columns.footprints):
+            columns.footprints.append(footprint)
+        columns.footprint[i] = number
+        columns.footprint_hash[i] = content

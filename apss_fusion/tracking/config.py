@@ -1,0 +1,171 @@
+"""The engine's configuration: `defaults.toml`, overridden key by key."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from apss_fusion.model.look import NotNegative, Positive, Probability
+from apss_fusion.tracking.rows import DOMAIN_NAMES
+
+_Share = Annotated[float, Meta(gt=0.0, lt=1.0)]
+
+#: Parameters of a domain as the kernels read them; see defaults.toml.
+DOMAIN = np.dtype(
+    [
+        ("q", "f8"),
+        ("g", "f8"),  # 1/s, rate at which the velocity noise returns
+        ("departure", "f8"),  # 1/s
+        ("birth_speed_var", "f8"),
+        ("limit_var", "f8"),  # of the larger axis, m^2
+        ("undetected", "f8"),  # 1/m^2
+        ("arrival", "f8"),  # 1/s
+        ("cooperative", "f8"),  # 1/m^2
+        ("max_speed", "f8"),
+        ("interval", "f8"),
+        ("great_circle", "i8"),
+    ]
+)
+
+#: Two-dimensional 95 % ellipse over one sigma.
+ELLIPSE95 = 2.4477468306808166
+
+
+class Params(NamedTuple):
+    """What the kernels read: numbers of the filter, and one DOMAIN row a domain."""
+
+    domain: NDArray[np.void]
+    gate: float
+    edge_floor: float
+    edge_dominated: float
+    sweeps: int
+    recycle: float
+    recycle_mass_min: float
+    confirm: float
+    birth_min: float
+    birth_cooperative: float
+    inside_min: float
+    coast_intervals: float
+    interval_gain: float
+    identity_error: float
+    identity_count: float
+    manoeuvre_probability: float
+    manoeuvre_factor: float
+    intensity_resolution: int
+    altitude_span_m: float
+    length_span_m: float
+    length_error_share: float
+    length_error_m: float
+    tentative: bool
+
+
+class DomainConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How objects of one domain move, come and go; see defaults.toml."""
+
+    q: Positive
+    return_s: NotNegative
+    departure_s: Positive
+    birth_speed_sigma_mps: Positive
+    limit95_m: Positive
+    undetected_per_km2: NotNegative
+    arrival_s: Positive
+    cooperative_per_km2: Positive
+    max_speed_mps: Positive
+    interval_s: Positive
+    great_circle: bool
+
+
+class FilterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Numbers of the filter; see defaults.toml."""
+
+    gate: Positive
+    edge_floor: _Share
+    edge_dominated: _Share
+    sweeps: Annotated[int, Meta(ge=1, le=1000)]
+    recycle: _Share
+    recycle_mass_min: _Share
+    confirm: _Share
+    birth_min: _Share
+    birth_cooperative: _Share
+    inside_min: _Share
+    coast_intervals: Positive
+    interval_gain: _Share
+    identity_error: _Share
+    identity_count: Positive
+    manoeuvre_probability: Probability
+    manoeuvre_factor: Positive
+    intensity_resolution: Annotated[int, Meta(ge=2, le=7)]
+    altitude_span_m: Positive
+    length_span_m: Positive
+    length_error_share: Positive
+    length_error_m: Positive
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The engine's configuration. `Config.of()` gives the defaults."""
+
+    filter: FilterConfig
+    domain: dict[str, DomainConfig]
+    #: How late a look may come after its time, s; the sources' worst latency where None.
+    lag_s: NotNegative | None = None
+    #: Pictures are made for every multiple of this since 1970, s; none where None.
+    picture_interval_s: Positive | None = None
+    #: Whether updates of tentative tracks are published too.
+    tentative: bool = False
+    setting: Literal["fast"] = "fast"
+
+    @classmethod
+    def of(cls, overrides: dict[str, Any] | None = None) -> Config:
+        """The defaults with some keys replaced, e.g. ``{"lag_s": 60, "domain": {"SEA": {"q": 0.02}}}``.
+
+        Raises ValueError that names the key which is unknown or has a bad value.
+        """
+        text = files("apss_fusion.tracking").joinpath("defaults.toml").read_text(encoding="utf-8")
+        values = _merged(msgspec.toml.decode(text), overrides or {})
+        unknown = set(values["domain"]) - set(DOMAIN_NAMES)
+        if unknown:
+            raise ValueError(f"configuration: no domain is named {sorted(unknown)[0]!r}")
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"configuration: {error}") from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Config:
+        """The defaults overridden by a TOML file. Raises ValueError that names the file and the key."""
+        try:
+            return cls.of(msgspec.toml.decode(Path(path).read_bytes()))
+        except (ValueError, msgspec.DecodeError) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def params(self) -> Params:
+        """The same numbers in the shape that the kernels read."""
+        domain = np.zeros(len(DOMAIN_NAMES), DOMAIN)
+        for row, name in zip(domain, DOMAIN_NAMES, strict=True):
+            d = self.domain[name]
+            row["q"] = d.q
+            row["g"] = 1.0 / d.return_s if d.return_s else 0.0
+            row["departure"] = 1.0 / d.departure_s
+            row["birth_speed_var"] = d.birth_speed_sigma_mps**2
+            row["limit_var"] = (d.limit95_m / ELLIPSE95) ** 2
+            row["undetected"] = d.undetected_per_km2 * 1e-6
+            row["arrival"] = 1.0 / d.arrival_s
+            row["cooperative"] = d.cooperative_per_km2 * 1e-6
+            row["max_speed"] = d.max_speed_mps
+            row["interval"] = d.interval_s
+            row["great_circle"] = d.great_circle
+        return Params(domain=domain, tentative=self.tentative, **msgspec.structs.asdict(self.filter))
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out

@@ -1,0 +1,265 @@
+"""Where tracks are filed in the cells, and the calendar of what happens to them by itself.
+
+A track is filed at the finest level whose cells cover its gate for the next minute or longer; the filing lapses after a
+while and is then made again. It also has deadlines that follow from its own row alone: it coasts after some of its report
+intervals, and ends when nothing is left of its existence or it has become too uncertain to be one object. Both stand in one
+calendar: slots of `TICK_S`, and for the slot in which time stands a heap, in the order of (time, key).
+
+Filing again changes the index only, never what a track is: that may not depend on when others were looked at.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, Cells, intern
+from apss_fusion.estimation.motion import position_variance, reach_m
+from apss_fusion.geodesy.h3cells import nvec_to_cell
+from apss_fusion.kernels import Row, inline_kernel, kernel
+from apss_fusion.tracking.bank import (
+    HEAP,
+    TICK,
+    TICK_S,
+    WHEEL,
+    Bank,
+    release_slot,
+    unhang_identity,
+)
+from apss_fusion.tracking.config import Params
+from apss_fusion.tracking.rows import CONFIRMED, LOST, NO_REASON, UNCERTAIN
+
+#: Half-width of a gate in sigmas, and the part of a cell's cover that is kept for a detection's own ellipse.
+DETECTION_SHARE = 0.15
+#: How far a filed track's gate may reach, by level, m.
+FILED_REACH_M = (1.0 - DETECTION_SHARE) * COVER_M
+#: How far a detection's own ellipse may reach where its ring alone is asked, by level, m.
+DETECTION_REACH_M = DETECTION_SHARE * COVER_M
+HORIZON_S = 60.0
+LONGEST_S = 16000.0
+_EARTH_M = 6_400_000.0
+_FINEST = LEVELS[0]
+#: Slot of the calendar of a track that waits in the heap.
+IN_HEAP = -2
+#: Kinds of event.
+REFILE, COAST, END = 0, 1, 2
+
+
+@kernel
+def unfile(bank: Bank, cells: Cells, i: int) -> None:
+    """Take track i out of its cell."""
+    k = bank.link[i]
+    if k.cid >= 0:
+        if k.prev >= 0:
+            bank.link[k.prev].next = k.next
+        else:
+            cells.head[k.cid] = k.next
+        if k.next >= 0:
+            bank.link[k.next].prev = k.prev
+        k.cid = -1
+
+
+@kernel
+def off_calendar(bank: Bank, i: int) -> None:
+    """Take track i off the calendar (what waits in the heap is found to be stale there)."""
+    k = bank.link[i]
+    if k.tick >= 0:
+        if k.tick_prev >= 0:
+            bank.link[k.tick_prev].tick_next = k.tick_next
+        else:
+            bank.wheel[k.tick % WHEEL] = k.tick_next
+        if k.tick_next >= 0:
+            bank.link[k.tick_next].tick_prev = k.tick_prev
+    k.tick = -1
+
+
+@kernel
+def _on_calendar(bank: Bank, i: int) -> None:
+    """Enter track i at its due time; a track that is entered earlier already is left there, to be moved on then."""
+    k = bank.link[i]
+    tick = np.int64(math.floor(k.due / TICK_S))
+    if tick <= bank.counters[TICK]:
+        off_calendar(bank, i)
+        k.tick = IN_HEAP
+        _push(bank, k.due, i)
+        return
+    if k.tick >= 0:
+        if k.tick <= tick:
+            return
+        off_calendar(bank, i)
+    slot = tick % WHEEL
+    k.tick = tick
+    k.tick_next, k.tick_prev = bank.wheel[slot], -1
+    if bank.wheel[slot] >= 0:
+        bank.link[bank.wheel[slot]].tick_prev = i
+    bank.wheel[slot] = i
+
+
+@inline_kernel
+def _before(t: NDArray[np.float64], key: NDArray[np.uint64], i: int, j: int) -> bool:
+    return t[i] < t[j] or (t[i] == t[j] and key[i] < key[j])
+
+
+@kernel
+def _swap(bank: Bank, i: int, j: int) -> None:
+    bank.heap_t[i], bank.heap_t[j] = bank.heap_t[j], bank.heap_t[i]
+    bank.heap_key[i], bank.heap_key[j] = bank.heap_key[j], bank.heap_key[i]
+    bank.heap_slot[i], bank.heap_slot[j] = bank.heap_slot[j], bank.heap_slot[i]
+
+
+@kernel
+def _push(bank: Bank, t: float, i: int) -> None:
+    n = bank.counters[HEAP]
+    bank.heap_t[n], bank.heap_key[n], bank.heap_slot[n] = t, bank.belief[i].key, i
+    bank.counters[HEAP] = n + 1
+    while n > 0 and _before(bank.heap_t, bank.heap_key, n, (n - 1) // 2):
+        _swap(bank, n, (n - 1) // 2)
+        n = (n - 1) // 2
+
+
+@kernel
+def _pop(bank: Bank) -> None:
+    n = bank.counters[HEAP] - 1
+    bank.counters[HEAP] = n
+    bank.heap_t[0], bank.heap_key[0], bank.heap_slot[0] = bank.heap_t[n], bank.heap_key[n], bank.heap_slot[n]
+    i = 0
+    while True:
+        first = i
+        for j in (2 * i + 1, 2 * i + 2):
+            if j < n and _before(bank.heap_t, bank.heap_key, j, first):
+                first = j
+        if first == i:
+            return
+        _swap(bank, i, first)
+        i = first
+
+
+@kernel
+def next_event(bank: Bank, params: Params, i: int, until: float) -> tuple[float, int, int]:
+    """(time, kind, reason) of what happens to track i by itself first, up to `until`: a pure function of its row.
+
+    Returns (until, REFILE, NO_REASON) where nothing does.
+    """
+    b, s = bank.belief[i], bank.state[i]
+    d = params.domain[b.domain]
+    t, kind, reason = until, REFILE, NO_REASON
+    if b.status == CONFIRMED:
+        coast = b.seen + params.coast_intervals * (b.interval_s if b.interval_s > 0.0 else d.interval)
+        if coast < t:
+            t, kind = coast, COAST
+    end = b.tr + math.log(b.r / params.recycle) / d.departure if b.r > params.recycle else b.tr
+    if end < t:
+        t, kind, reason = end, END, LOST
+    if position_variance(s, d.q, d.g, t - s.t) > d.limit_var:
+        uncertain = s.t + _uncertain_after(s, d)
+        if uncertain < t:
+            t, kind, reason = uncertain, END, UNCERTAIN
+    return t, kind, reason
+
+
+@kernel
+def _uncertain_after(s: Row, d: Row) -> float:
+    """Seconds after which the 95 % ellipse of state s exceeds its domain's limit; depends on the row alone."""
+    low, high = 0.0, 1.0
+    if position_variance(s, d.q, d.g, 0.0) > d.limit_var:
+        return 0.0
+    while position_variance(s, d.q, d.g, high) <= d.limit_var:
+        low, high = high, 2.0 * high
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        if position_variance(s, d.q, d.g, middle) > d.limit_var:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+@kernel
+def file_track(
+    bank: Bank, cells: Cells, params: Params, i: int, h: Row, digits: NDArray[np.int64], after: float
+) -> None:
+    """File track i in the finest cell that covers its gate for `HORIZON_S` and longer, and enter its next event.
+
+    h: its row, or a prediction of it. after: the event of this time (exclusive) has happened. The caller has seen to room
+    for cells and events.
+    """
+    k, b = bank.link[i], bank.belief[i]
+    q = params.domain[b.domain].q
+    sigmas = math.sqrt(params.gate)
+    level, need = 0, reach_m(h, q, HORIZON_S, sigmas)
+    while level < GLOBE_LEVEL and need > FILED_REACH_M[level]:
+        level += 1
+    drift = 0.0
+    keep = k.cid >= 0 and cells.level[k.cid] == level
+    if keep and level < GLOBE_LEVEL:
+        dx, dy, dz = k.fx - h.x, k.fy - h.y, k.fz - h.z
+        drift = math.sqrt(dx * dx + dy * dy + dz * dz) * _EARTH_M + 1.0
+        keep = drift + need <= FILED_REACH_M[level]
+    if not keep:
+        drift = 1.0
+        cid = np.int64(GLOBE)
+        if level < GLOBE_LEVEL:
+            cid = np.int64(intern(cells, nvec_to_cell(h.x, h.y, h.z, _FINEST, digits), h.x, h.y, h.z, digits))
+            for _ in range(level):
+                cid = np.int64(cells.parent[cid])
+        k.fx, k.fy, k.fz = h.x, h.y, h.z
+        if cid != k.cid:
+            unfile(bank, cells, i)
+            first = cells.head[cid]
+            k.cid, k.next, k.prev = cid, first, -1
+            if first >= 0:
+                bank.link[first].prev = i
+            cells.head[cid] = i
+    dt = HORIZON_S
+    while dt < LONGEST_S and drift + reach_m(h, q, 2.0 * dt, sigmas) <= FILED_REACH_M[level]:
+        dt *= 2.0
+    t, _, _ = next_event(bank, params, i, h.t + dt)
+    k.due = max(t, after)
+    _on_calendar(bank, i)
+
+
+@kernel
+def remove_track(bank: Bank, cells: Cells, i: int) -> None:
+    """Take track i off all lists and free its slot (once the batch ends)."""
+    unfile(bank, cells, i)
+    off_calendar(bank, i)
+    unhang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity_key, bank.identity_head)
+    unhang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity_key, bank.identity_head)
+    release_slot(bank, i)
+
+
+@kernel
+def next_due(bank: Bank, t: float) -> int:
+    """The track whose due time comes first and is not after t, taken off the calendar; -1 where there is none."""
+    now = np.int64(math.floor(t / TICK_S))
+    if bank.counters[TICK] < 0:
+        bank.counters[TICK] = now
+    while True:
+        while bank.counters[HEAP] > 0 and bank.heap_t[0] <= t:
+            i, due = np.int64(bank.heap_slot[0]), bank.heap_t[0]
+            k = bank.link[i]
+            if k.alive and k.tick == IN_HEAP and k.due == due:
+                k.tick = -1
+                _pop(bank)
+                return i
+            _pop(bank)
+        if bank.counters[TICK] >= now:
+            return -1
+        _enter_tick(bank)
+
+
+@kernel
+def _enter_tick(bank: Bank) -> None:
+    """Let time go on by one slot: what is due in it goes to the heap, what is due later is moved on."""
+    bank.counters[TICK] += 1
+    tick = bank.counters[TICK]
+    i = np.int64(bank.wheel[tick % WHEEL])
+    while i >= 0:
+        k = bank.link[i]
+        after = np.int64(k.tick_next)
+        if k.tick <= tick:
+            off_calendar(bank, i)
+            _on_calendar(bank, i)
+        i = after

@@ -1,0 +1,339 @@
+"""The filter as the engine drives it: the arrays of one bank, their growth, and the loop around the compiled step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.association import cell_table
+from apss_fusion.association.cell_table import GLOBE_LEVEL, N_CELLS
+from apss_fusion.association.edges import Pairs
+from apss_fusion.association.scratch import new_scratch
+from apss_fusion.kernels import kernel
+from apss_fusion.tracking import bank as banks
+from apss_fusion.tracking import intensity as intensities
+from apss_fusion.tracking.attributes import Attributes
+from apss_fusion.tracking.bank import Bank
+from apss_fusion.tracking.batch import LookBatch
+from apss_fusion.tracking.config import Config
+from apss_fusion.tracking.feet import FootprintRows
+from apss_fusion.tracking.filing import file_track
+from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_output
+from apss_fusion.tracking.records import LoadedTracks, Record, StateError
+from apss_fusion.tracking.register import Register
+from apss_fusion.tracking.rows import ALTITUDE, STATE, STATUS_NAMES
+from apss_fusion.tracking.step import (
+    DONE,
+    NEED_BANK,
+    NEED_CELLS,
+    NEED_EDGES,
+    NEED_INTENSITY,
+    NEED_OUTPUT,
+    NEED_PAIRS,
+    NEED_SCRATCH,
+    Work,
+    live_until,
+    run,
+    start_calendar,
+)
+from apss_fusion.tracking.updates import UpdateBatch
+
+#: Namespace of track ids: UUIDv5 of "source_id/look_id/detection_id" of the founding detection.
+TRACK_NAMESPACE = UUID("5e0b4a4e-9a5d-5c0e-8f0a-9f1f1c1a7a11")
+_DOMAIN_UNKNOWN_BIT = 8
+#: Cells that no track needs any more are let go when there are this many to a living track, and at least so many.
+_CELLS_A_TRACK, _CELLS_MIN = 16, 65536
+
+
+class Filter:
+    """A bank of tracks and the undetected intensity, driven look by look in their order."""
+
+    def __init__(self, config: Config, register: Register, attributes: Attributes) -> None:
+        self.register = register
+        self.attributes = attributes
+        self._params = config.params()
+        self._footprints = FootprintRows(self._params.intensity_resolution)
+        self._has_class = np.zeros(256, np.int8)
+        self._classes_known = 0
+        #: Track ids of tracks that ended since last asked.
+        self.gone: list[bytes] = []
+        cells = cell_table.new_cells(4096)
+        self.work = Work(
+            bank=banks.new_bank(1024),
+            cells=cells,
+            intensity=intensities.new_intensity(256),
+            params=self._params,
+            pairs=self._pairs(),
+            feet=self._footprints.feet([]),
+            scratch=new_scratch(1024, 4096, 1024, GLOBE_LEVEL + 1),
+            heads=np.full(len(cells.key), -1, np.int64),
+            out=new_output(8192, 16384, 32768),
+            state=np.zeros(1, STATE),
+            altitude=np.zeros(1, ALTITUDE),
+            domain_mask=np.zeros(0, np.int64),
+            born=np.zeros((4096, 2), np.int64),
+            mass=np.zeros(2048),
+            mass_cell=np.zeros(2048, np.uint64),
+            mass_domain=np.zeros(2048, np.int64),
+        )
+
+    @property
+    def bank(self) -> Bank:
+        """The bank of tracks."""
+        return self.work.bank
+
+    def fuse(self, batch: LookBatch, start: int, stop: int) -> list[UpdateBatch]:
+        """Fuse looks start to stop of a batch, in this order; returns what they publish."""
+        self._begin(batch)
+        out: list[UpdateBatch] = []
+        while start < stop:
+            start, need = run(self.work, batch.looks, batch.detections, start, stop)
+            if need != DONE:
+                self._provide(need, batch, out)
+        self._end(batch, out)
+        return out
+
+    def live_until(self, t: float, batch: LookBatch) -> list[UpdateBatch]:
+        """Let happen what tracks have by themselves up to time t, in s."""
+        self._begin(batch)
+        out: list[UpdateBatch] = []
+        while (need := live_until(self.work, t)) != DONE:
+            self._provide(need, batch, out)
+        self._end(batch, out)
+        return out
+
+    def _begin(self, batch: LookBatch) -> None:
+        self.work = self.work._replace(
+            pairs=self._pairs(),
+            feet=self._footprints.feet(batch.footprints),
+            domain_mask=self.register.parameters["domains"].astype(np.int64) | _DOMAIN_UNKNOWN_BIT,
+        )
+
+    def _end(self, batch: LookBatch, out: list[UpdateBatch]) -> None:
+        self._collect(batch, out)
+        bank = self.work.bank
+        freed = bank.freed[: bank.counters[banks.N_FREED]]
+        if len(freed):
+            self.gone += [row.tobytes() for row in bank.track_id[freed]]
+        banks.settle(bank)
+        used, living = int(self.work.cells.scalars[N_CELLS]), len(bank.link) - int(bank.counters[banks.N_FREE])
+        if used > max(_CELLS_MIN, _CELLS_A_TRACK * living):
+            self._file_afresh()
+
+    def _collect(self, batch: LookBatch, out: list[UpdateBatch]) -> None:
+        """Name the tracks that were founded, and hand over what was published."""
+        w = self.work
+        if born := int(w.born[0, 0]):
+            self._name(batch, w.born[1 : born + 1])
+            w.born[0, 0] = 0
+        if n := int(w.out.n[ROWS]):
+            rows = w.out.rows[:n].copy()
+            out.append(
+                UpdateBatch(
+                    rows,
+                    w.out.evidence[: w.out.n[EVIDENCES]].copy(),
+                    w.out.contributors[: w.out.n[CONTRIBUTORS]].copy(),
+                    w.bank.track_id[rows["track"]],
+                    batch,
+                    self.attributes,
+                    self.register,
+                )
+            )
+        w.out.n[:] = 0
+
+    def _name(self, batch: LookBatch, born: NDArray[np.int64]) -> None:
+        slots, detections = born[:, 0], born[:, 1]
+        text = batch.text.tobytes()
+        looks = np.searchsorted(batch.looks["first"] + batch.looks["count"], detections, "right")
+        names = [name.encode() + b"/" for name in self.register.names]
+        rows, of = batch.looks[looks], batch.detections[detections]
+        digests = [
+            sha1(TRACK_NAMESPACE.bytes + names[s] + text[a : a + n] + b"/" + text[d : d + m], usedforsecurity=False).digest()
+            for s, a, n, d, m in zip(
+                rows["source"].tolist(),
+                rows["id_at"].tolist(),
+                rows["id_length"].tolist(),
+                of["id_at"].tolist(),
+                of["id_length"].tolist(),
+                strict=True,
+            )
+        ]
+        ids = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16].copy()
+        ids[:, 6] = (ids[:, 6] & 0x0F) | 0x50
+        ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
+        self.work.bank.track_id[slots] = ids
+
+    def _provide(self, need: int, batch: LookBatch, out: list[UpdateBatch]) -> None:
+        """Make room for, or learn, what the step asked for."""
+        w = self.work
+        if need == NEED_BANK:
+            self.work = w._replace(bank=banks.grown(w.bank, 2 * len(w.bank.link)))
+        elif need == NEED_CELLS:
+            cells = cell_table.grown(w.cells, 2 * len(w.cells.key))
+            self.work = w._replace(cells=cells, heads=np.full(len(cells.key), -1, np.int64))
+        elif need == NEED_INTENSITY:
+            self.work = w._replace(intensity=intensities.grown(w.intensity, 2 * len(w.intensity.key)))
+        elif need == NEED_PAIRS:
+            self._learn_pairs()
+        elif need in (NEED_SCRATCH, NEED_EDGES):
+            self._widen_scratch(need, batch)
+        elif need == NEED_OUTPUT:
+            empty = w.out.n[ROWS] == 0 and w.born[0, 0] == 0
+            self._collect(batch, out)
+            if empty:
+                n = 2 * len(w.out.rows)
+                self.work = w._replace(out=new_output(n, 2 * n, 4 * n), born=np.zeros((n, 2), np.int64))
+
+    def _widen_scratch(self, need: int, batch: LookBatch) -> None:
+        s = self.work.scratch
+        candidates, edges, detections = len(s.c_slot), len(s.e_detection), len(s.d_new)
+        largest = int(batch.looks["count"].max())
+        if need == NEED_EDGES:
+            edges *= 2
+        elif largest > detections:
+            detections = max(largest, 2 * detections)
+        else:
+            candidates *= 2
+        n = candidates + detections
+        self.work = self.work._replace(
+            scratch=new_scratch(candidates, edges, detections, GLOBE_LEVEL + 1),
+            mass=np.zeros(n),
+            mass_cell=np.zeros(n, np.uint64),
+            mass_domain=np.zeros(n, np.int64),
+        )
+
+    def _learn_pairs(self) -> None:
+        missing = self.work.scratch.missing
+        for kind, a, b in missing[1 : missing[0, 0] + 1].tolist():
+            (self.register.sets if kind else self.attributes.pairs).learn(a, b)
+        self.work = self.work._replace(pairs=self._pairs())
+
+    def _pairs(self) -> Pairs:
+        known = len(self.attributes)
+        if known > self._classes_known:
+            _, offsets = self.attributes.class_json.arrays()
+            if known > len(self._has_class):
+                self._has_class = np.concatenate([self._has_class, np.zeros(max(known, len(self._has_class)), np.int8)])
+            lengths = np.diff(offsets[self._classes_known : known + 1])
+            self._has_class[self._classes_known : known] = lengths > len(b"{}")
+            self._classes_known = known
+        merged, sets = self.attributes.pairs, self.register.sets
+        return Pairs(merged.keys, merged.value, merged.factor, self._has_class, sets.keys, sets.value)
+
+    def _file_afresh(self) -> None:
+        """File all tracks in a new table of cells: the old one knows every cell that was ever looked at."""
+        bank = self.work.bank
+        slots = banks.alive(bank)
+        cells = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * len(slots)))
+        self.work = self.work._replace(cells=cells, heads=np.full(len(cells.key), -1, np.int64))
+        bank.link["cid"] = -1
+        _file_all(self.work, slots)
+
+    def no_updates(self, batch: LookBatch) -> UpdateBatch:
+        """An empty batch of updates."""
+        out = self.work.out
+        return UpdateBatch(
+            out.rows[:0].copy(),
+            out.evidence[:0].copy(),
+            out.contributors[:0].copy(),
+            np.zeros((0, 16), np.uint8),
+            batch,
+            self.attributes,
+            self.register,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many living tracks there are, by status name."""
+        status = self.bank.belief["status"][banks.alive(self.bank)]
+        return {name: int(np.count_nonzero(status == k)) for k, name in enumerate(STATUS_NAMES[:3])}
+
+    def changed_slots(self) -> NDArray[np.int64]:
+        """Slots of the living tracks that changed since last asked, in the order of their ids."""
+        link = self.bank.link
+        slots = np.flatnonzero((link["changed"] != 0) & (link["alive"] != 0))
+        link["changed"] = 0
+        return slots[np.argsort(self.bank.track_id[slots].view("S16").ravel(), kind="stable")] if len(slots) else slots
+
+    def changed_cells(self, prefix: str) -> list[Record]:
+        """Records of the intensity cells that changed since last asked, in the order of their keys."""
+        table = self.work.intensity
+        places = np.flatnonzero(table.changed)
+        places = places[np.argsort(table.key[places])]
+        table.changed[:] = 0
+        values = np.stack([table.value[places], table.t[places]], 1)
+        return [
+            (f"{prefix}{key:016x}", row.tobytes()) for key, row in zip(table.key[places].tolist(), values, strict=True)
+        ]
+
+    def load(self, tracks: LoadedTracks, cells: Sequence[tuple[str, bytes]], prefix: str, t: float) -> None:
+        """Take up tracks and records of intensity cells (keys with a prefix) of a saved state, at time t in s.
+
+        Raises
+        ------
+        StateError
+            A cell's record is damaged.
+        """
+        try:
+            cell_keys = np.array([int(key.removeprefix(prefix), 16) for key, _ in cells], np.uint64)
+            cell_rows = np.frombuffer(b"".join([row for _, row in cells])).reshape(len(cells), 2)
+        except ValueError as error:
+            raise StateError(f"engine state: the record of a cell is damaged: {error}") from None
+        n = len(tracks)
+        rows = [(source, count, last) for entries in tracks.contributors for source, count, last in entries]
+        counts = np.array([len(entries) for entries in tracks.contributors], np.int64)
+        bank = banks.new_bank(max(1024, n + n // 4, len(rows) // 2 + 64))
+        # Slots 0 to n lie on top of the stack of free ones.
+        bank.counters[banks.N_FREE] -= n
+        bank.state[:n], bank.altitude[:n], bank.belief[:n] = tracks.state, tracks.altitude, tracks.belief
+        bank.track_id[:n] = tracks.track_id
+        link = bank.link[:n]
+        link["alive"], link["seq"], link["detections"], link["sources"] = 1, tracks.seq, tracks.detections, tracks.sources
+        _load_contributors(bank, counts, np.array(rows, np.float64).reshape(-1, 3))
+        banks.rebuild_identities(bank)
+        start_calendar(bank, t)
+        table = intensities.new_intensity(2 * len(cells) + 256)
+        _load_intensity(table, cell_keys, cell_rows)
+        grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
+        self.work = self.work._replace(
+            bank=bank, cells=grid, heads=np.full(len(grid.key), -1, np.int64), intensity=table
+        )
+        _file_all(self.work, np.arange(n))
+        bank.link["changed"] = 0
+
+
+@kernel
+def _file_all(w: Work, slots: NDArray[np.int64]) -> None:
+    """File tracks from where they are in their own rows; what they have by themselves stays where it was in time."""
+    for i in slots:
+        file_track(w.bank, w.cells, w.params, i, w.bank.state[i], w.scratch.digits, w.bank.state[i].t)
+
+
+@kernel
+def _load_contributors(bank: Bank, counts: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
+    k = 0
+    for i in range(len(counts)):
+        last = -1
+        for _ in range(counts[i]):
+            bank.counters[banks.POOL_FREE] -= 1
+            entry = bank.pool_free[bank.counters[banks.POOL_FREE]]
+            c = bank.pool[entry]
+            c.source, c.n, c.last, c.next = np.int32(rows[k, 0]), np.int32(rows[k, 1]), rows[k, 2], -1
+            if last < 0:
+                bank.link[i].contributor = entry
+            else:
+                bank.pool[last].next = entry
+            last = entry
+            k += 1
+
+
+@kernel
+def _load_intensity(table: intensities.Intensity, key: NDArray[np.uint64], rows: NDArray[np.float64]) -> None:
+    for k in range(len(key)):
+        s = intensities.slot_of(table.key, key[k])
+        if table.key[s] == 0:
+            table.used[0] += 1
+        table.key[s], table.value[s], table.t[s] = key[k], rows[k, 0], rows[k, 1]

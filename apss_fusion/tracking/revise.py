@@ -1,0 +1,261 @@
+"""What a look does to one track: existence, and the moment-matched state over "missed" and each of its detections."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.association.edges import Pairs
+from apss_fusion.association.identity import add_identity, keep_two
+from apss_fusion.association.pairs import find_pair
+from apss_fusion.association.scratch import Scratch
+from apss_fusion.estimation.altitude import update_altitude
+from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
+from apss_fusion.geodesy.wgs84 import moved
+from apss_fusion.kernels import Row, kernel
+from apss_fusion.tracking.bank import Bank, contribute, hang_identity, unhang_identity
+from apss_fusion.tracking.config import Params
+from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE, UNKNOWN
+
+#: A track that would have been detected with this probability and was not, was missed.
+SHOULD_BE_SEEN = 0.5
+#: A detection with more than this is the track's own.
+OWN = 0.5
+#: Existence whose passing downwards is told to readers.
+_STEPS = (0.9, 0.5, 0.2)
+
+
+class Revision(NamedTuple):
+    """Result for one track: new existence, total probability of being detected, own detection or -1, news for readers."""
+
+    r: float
+    hit: float
+    own: int
+    news: bool
+
+
+@kernel
+def existence(c: int, look: Row, scratch: Scratch) -> tuple[float, float, int]:
+    """(existence after the look, total probability of detection, the edge of the track's own detection or -1)."""
+    hit, own = 0.0, -1
+    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
+        hit += scratch.e_p[e]
+        if scratch.e_p[e] > OWN:
+            own = e
+    hit = min(hit, 1.0)
+    missed = scratch.c_r[c] * (1.0 - scratch.c_seen[c]) / (1.0 - scratch.c_r[c] * scratch.c_seen[c])
+    return probability((1.0 - hit) * missed + hit), hit, own
+
+
+@kernel
+def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) -> None:
+    """Moment match over the hypotheses of candidate c into state row d, rounded.
+
+    x = sum g_h x_h and P = sum g_h (P_h + (x_h - x)(x_h - x)'), with g the shares of "missed" (the prediction) and of each
+    detection in the new existence r.
+    """
+    p = scratch.c_pred[c]
+    g0 = max(0.0, 1.0 - hit / r)
+    me = mn = ma = mb = 0.0
+    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
+        g, h = scratch.e_p[e] / r, scratch.e_posterior[e]
+        me += g * h.e
+        mn += g * h.n
+        ma += g * h.a
+        mb += g * h.b
+    d.ee = g0 * (p.ee + me * me)
+    d.en = g0 * (p.en + me * mn)
+    d.nn = g0 * (p.nn + mn * mn)
+    d.ea = g0 * (p.ea + me * ma)
+    d.eb = g0 * (p.eb + me * mb)
+    d.na = g0 * (p.na + mn * ma)
+    d.nb = g0 * (p.nb + mn * mb)
+    d.aa = g0 * (p.aa + ma * ma)
+    d.ab = g0 * (p.ab + ma * mb)
+    d.bb = g0 * (p.bb + mb * mb)
+    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
+        g, h = scratch.e_p[e] / r, scratch.e_posterior[e]
+        if g <= 0.0:
+            continue
+        de, dn, da, db = h.e - me, h.n - mn, h.a - ma, h.b - mb
+        d.ee += g * (h.ee + de * de)
+        d.en += g * (h.en + de * dn)
+        d.nn += g * (h.nn + dn * dn)
+        d.ea += g * (h.ea + de * da)
+        d.eb += g * (h.eb + de * db)
+        d.na += g * (h.na + dn * da)
+        d.nb += g * (h.nb + dn * db)
+        d.aa += g * (h.aa + da * da)
+        d.ab += g * (h.ab + da * db)
+        d.bb += g * (h.bb + db * db)
+    d.x, d.y, d.z = moved(p.x, p.y, p.z, me, mn)
+    d.a, d.b, d.t = p.a + ma, p.b + mb, t
+    round_state(d)
+
+
+@kernel
+def mix_identity(
+    bank: Bank, i: int, c: int, r: float, hit: float, z: NDArray[np.void], params: Params, scratch: Scratch
+) -> None:
+    """The categorical over identities after the look, and the lists that lead to it."""
+    b = bank.belief[i]
+    any_identity = b.id1 != 0
+    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
+        any_identity |= z[scratch.e_detection[e]].identity != 0
+    if not any_identity:
+        return
+    eps, count = params.identity_error, params.identity_count
+    n = add_identity(b, np.uint64(0), max(0.0, 1.0 - hit / r), eps, count, scratch.mix_id, scratch.mix_p, 0)
+    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
+        identity = z[scratch.e_detection[e]].identity
+        n = add_identity(b, identity, scratch.e_p[e] / r, eps, count, scratch.mix_id, scratch.mix_p, n)
+    old1, old2 = b.id1, b.id2
+    keep_two(scratch.mix_id, scratch.mix_p, n, b)
+    if b.id1 != old1:
+        new = b.id1
+        unhang_identity(old1, 0, i, bank.link, bank.identity_key, bank.identity_head)
+        hang_identity(new, 0, i, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+    if b.id2 != old2:
+        new = b.id2
+        unhang_identity(old2, 1, i, bank.link, bank.identity_key, bank.identity_head)
+        hang_identity(new, 1, i, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+
+
+@kernel
+def take_size(b: Row, z: Row, params: Params) -> None:
+    """Length and width of belief b updated by its own detection z."""
+    if z.length_m == z.length_m:
+        error = params.length_error_share * z.length_m + params.length_error_m
+        var = error * error
+        if b.length_m != b.length_m or b.length_m <= 0.0:
+            b.length_m, b.length_var = z.length_m, var
+        else:
+            k = b.length_var / (b.length_var + var)
+            b.length_m = significant(b.length_m + k * (z.length_m - b.length_m))
+            b.length_var = significant(max((1.0 - k) * b.length_var, 1.0))
+    if z.width_m == z.width_m:
+        b.width_m = z.width_m
+
+
+@kernel
+def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs, spare: NDArray[np.void]) -> None:
+    """What track i learns from its own detection z beyond the state: altitude, size, attributes, domain, its rhythm."""
+    b, k = bank.belief[i], bank.link[i]
+    spare[0] = bank.altitude[i]
+    b.datum = update_altitude(spare[0], b.datum, look.t + z.dt, z, bank.altitude[i])
+    round_altitude(bank.altitude[i])
+    take_size(b, z, params)
+    if z.attributes != 0 and z.attributes != b.attributes:
+        if b.attributes == 0:
+            b.attributes = z.attributes
+        else:
+            b.attributes = pairs.attribute_value[find_pair(pairs.attribute_keys, b.attributes, z.attributes)]
+    if b.domain == UNKNOWN:
+        b.domain = z.domain
+    gap = look.t - b.seen
+    if gap > 0.0:
+        b.interval_s = significant(
+            gap if b.interval_s <= 0.0 else b.interval_s + params.interval_gain * (gap - b.interval_s)
+        )
+    b.seen = look.t
+    b.several = 1
+    k.detections += 1
+    k.sources = pairs.set_value[find_pair(pairs.set_keys, k.sources, look.source)]
+    contribute(bank, i, look.source, look.t)
+
+
+@kernel
+def revise(
+    bank: Bank,
+    i: int,
+    c: int,
+    look: Row,
+    z: NDArray[np.void],
+    params: Params,
+    pairs: Pairs,
+    scratch: Scratch,
+    spare: NDArray[np.void],
+) -> Revision:
+    """Apply the look to track i, candidate c. Where the new existence is below `recycle` only it is computed."""
+    b = bank.belief[i]
+    before = b.r
+    r, hit, own = existence(c, look, scratch)
+    if r < params.recycle:
+        return Revision(r, hit, own, True)
+    status = b.status
+    if hit > 0.0:
+        mix_state(c, r, hit, scratch, look.t, bank.state[i])
+        mix_identity(bank, i, c, r, hit, z, params, scratch)
+    b.r, b.tr = r, look.t
+    if own >= 0:
+        take_own(bank, i, z[scratch.e_detection[own]], look, params, pairs, spare)
+        if b.status == COASTING:
+            b.status = CONFIRMED
+    elif b.status == CONFIRMED and scratch.c_seen[c] >= SHOULD_BE_SEEN:
+        b.status = COASTING
+    if b.status == TENTATIVE and b.several and r >= params.confirm:
+        b.status = CONFIRMED
+    news = own >= 0 or b.status != status
+    for step in _STEPS:
+        news |= before >= step > r
+    bank.link[i].changed = 1
+    return Revision(r, hit, own, news)
+
+
+@kernel
+def settle_velocity(z: Row, variance: float, d: Row) -> None:
+    """Velocity of a new track: the prior N(0, variance) given what detection z says of it, into state row d."""
+    d.a, d.b, d.aa, d.ab, d.bb = 0.0, 0.0, variance, 0.0, variance
+    if z.va == z.va:
+        see, snn, sen = variance + z.vaa, variance + z.vbb, z.vab
+        det = see * snn - sen * sen
+        iee, inn, ien = snn / det, see / det, -sen / det
+        d.a = variance * (iee * z.va + ien * z.vb)
+        d.b = variance * (ien * z.va + inn * z.vb)
+        d.aa = variance - variance * variance * iee
+        d.bb = variance - variance * variance * inn
+        d.ab = -variance * variance * ien
+    if z.rate == z.rate:
+        ca, cb = d.aa * z.le + d.ab * z.ln, d.ab * z.le + d.bb * z.ln
+        s = ca * z.le + cb * z.ln + z.rate_var
+        y = z.rate - z.le * d.a - z.ln * d.b
+        d.a += ca / s * y
+        d.b += cb / s * y
+        d.aa -= ca * ca / s
+        d.ab -= ca * cb / s
+        d.bb -= cb * cb / s
+
+
+@kernel
+def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs: Pairs, spare: NDArray[np.void]) -> None:
+    """Write the rows of a new track, slot i, founded by detection z with existence r."""
+    s, b, k = bank.state[i], bank.belief[i], bank.link[i]
+    s.x, s.y, s.z, s.t = z.x, z.y, z.z, look.t
+    s.ee, s.en, s.nn = z.ree, z.ren, z.rnn
+    s.ea = s.eb = s.na = s.nb = 0.0
+    settle_velocity(z, params.domain[z.domain].birth_speed_var, s)
+    if z.dt != 0.0:
+        # Seen dt beside the look's time: brought to it by the velocity, with that much more doubt.
+        s.x, s.y, s.z = moved(z.x, z.y, z.z, -z.dt * s.a, -z.dt * s.b)
+        s.ee += z.dt * z.dt * s.aa
+        s.en += z.dt * z.dt * s.ab
+        s.nn += z.dt * z.dt * s.bb
+        s.ea, s.eb, s.na, s.nb = -z.dt * s.aa, -z.dt * s.ab, -z.dt * s.ab, -z.dt * s.bb
+    round_state(s)
+    b.r, b.tr, b.seen, b.interval_s, b.key = r, look.t, look.t, 0.0, z.key
+    b.id1, b.p1, b.id2, b.p2 = z.identity, 0.0, np.uint64(0), 0.0
+    if z.identity != 0:
+        b.p1 = math.floor((1.0 - params.identity_error) * 65536.0 + 0.5) / 65536.0
+    b.attributes, b.domain, b.status, b.several, b.datum = z.attributes, z.domain, TENTATIVE, 0, 0
+    b.length_m, b.length_var, b.width_m = math.nan, 0.0, math.nan
+    take_size(b, z, params)
+    spare[0] = bank.altitude[i]
+    b.datum = update_altitude(spare[0], 0, look.t + z.dt, z, bank.altitude[i])
+    round_altitude(bank.altitude[i])
+    hang_identity(b.id1, 0, i, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+    k.detections = 1
+    k.sources = pairs.set_value[find_pair(pairs.set_keys, 0, look.source)]
+    contribute(bank, i, look.source, look.t)

@@ -1,0 +1,457 @@
+"""The filter's step: one look against the bank, the same for a report, a scan and an empty sweep.
+
+Events that tracks have by themselves come first, up to the look's time. Then: propose, predict, weigh, cluster, marginals,
+revise, found, thin, recycle. Up to `revise` nothing of a track is changed, so where an array is too small, or a pair of
+attributes is new, the step returns and is called again with the same look.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.association.belief_propagation import marginals
+from apss_fusion.association.cell_table import GLOBE_LEVEL, LEVELS, N_CELLS, Cells
+from apss_fusion.association.clusters import clusters
+from apss_fusion.association.edges import (
+    ATTRIBUTES,
+    FEW,
+    NO_CELL_ROOM,
+    NO_EDGE_ROOM,
+    SOURCES,
+    Pairs,
+    drop_dominated,
+    edges_of,
+    hang_detections,
+    note_missing,
+    reference,
+    unhang_detections,
+)
+from apss_fusion.association.pairs import find_pair
+from apss_fusion.association.scratch import Scratch
+from apss_fusion.estimation.altitude import predict_altitude
+from apss_fusion.estimation.motion import predict
+from apss_fusion.estimation.rounding import probability, significant
+from apss_fusion.geodesy.polygon import chance_inside
+from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
+from apss_fusion.kernels import Row, kernel
+from apss_fusion.tracking.bank import (
+    HEAP,
+    IDENTITIES,
+    N_FREE,
+    POOL_FREE,
+    STAMP,
+    TICK,
+    TICK_S,
+    Bank,
+    take_slot,
+)
+from apss_fusion.tracking.config import Params
+from apss_fusion.tracking.filing import COAST, END, file_track, next_due, next_event, remove_track
+from apss_fusion.tracking.intensity import Intensity, density, write
+from apss_fusion.tracking.propose import Feet, propose_near, propose_under, reach_of
+from apss_fusion.tracking.publish import (
+    CONTRIBUTORS,
+    EVIDENCES,
+    ROWS,
+    Output,
+    contributors_of,
+    microseconds,
+    publish,
+)
+from apss_fusion.tracking.revise import OWN, existence, found, revise
+from apss_fusion.tracking.rows import COASTING, LOST, NO_REASON, TERMINATED
+
+_FINEST = LEVELS[0]
+#: What a call needs before it can go on.
+DONE, NEED_BANK, NEED_CELLS, NEED_SCRATCH, NEED_EDGES, NEED_OUTPUT, NEED_INTENSITY, NEED_PAIRS = range(8)
+#: An edge that is told as evidence has at least this probability.
+EVIDENCE_MIN = 1e-3
+#: Cells that filing one track may intern.
+_CELLS_A_TRACK = GLOBE_LEVEL + 1
+
+
+class Work(NamedTuple):
+    """Everything a step works on."""
+
+    bank: Bank
+    cells: Cells
+    intensity: Intensity
+    params: Params
+    pairs: Pairs
+    feet: Feet
+    scratch: Scratch
+    heads: NDArray[np.int64]
+    out: Output
+    state: NDArray[np.void]  # spare rows
+    altitude: NDArray[np.void]
+    domain_mask: NDArray[np.int64]  # by source: bit d is domain d
+    born: NDArray[np.int64]  # (slot, detection) of the tracks founded in this call, and in row 0 their number
+    mass: NDArray[np.float64]
+    mass_cell: NDArray[np.uint64]
+    mass_domain: NDArray[np.int64]
+
+
+@kernel
+def run(w: Work, looks: NDArray[np.void], detections: NDArray[np.void], start: int, stop: int) -> tuple[int, int]:
+    """Looks start to stop, in order; returns (first look not done, what is needed for it)."""
+    for q in range(start, stop):
+        need = live_until(w, looks[q].t)
+        if need == DONE:
+            need = one_look(w, looks[q], detections[looks[q].first : looks[q].first + looks[q].count], q, looks[q].first)
+        if need != DONE:
+            return q, need
+    return stop, DONE
+
+
+@kernel
+def live_until(w: Work, t: float) -> int:
+    """Let happen, in order, what tracks have by themselves up to time t."""
+    while True:
+        if w.out.n[ROWS] + 1 > len(w.out.rows) or w.out.n[CONTRIBUTORS] + 4096 > len(w.out.contributors):
+            return NEED_OUTPUT
+        if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK > len(w.cells.key):
+            return NEED_CELLS
+        if w.bank.counters[HEAP] + len(w.bank.link) - w.bank.counters[N_FREE] + 1 > len(w.bank.heap_t):
+            return NEED_BANK
+        if 2 * (w.intensity.used[0] + 1) > len(w.intensity.key):
+            return NEED_INTENSITY
+        i = next_due(w.bank, t)
+        if i < 0:
+            return DONE
+        _happen(w, i)
+
+
+@kernel
+def _happen(w: Work, i: int) -> None:
+    bank, b = w.bank, w.bank.belief[i]
+    due = bank.link[i].due
+    _, kind, reason = next_event(bank, w.params, i, due + 1e-6)
+    d = w.params.domain[b.domain]
+    row = w.state[0]
+    predict(bank.state[i], due, d.q, d.g, d.great_circle != 0, row)
+    if kind == COAST:
+        b.status = COASTING
+        bank.link[i].changed = 1
+    if kind != END:
+        if kind == COAST:
+            _tell(w, i, row, due, b.status, NO_REASON)
+        file_track(bank, w.cells, w.params, i, row, w.scratch.digits, due)
+        return
+    if bank.link[i].seq > 0:
+        _tell(w, i, row, due, TERMINATED, reason)
+    cell = parent_of(
+        nvec_to_cell(row.x, row.y, row.z, _FINEST, w.scratch.digits), w.params.intensity_resolution
+    )
+    r = b.r * math.exp(-d.departure * (due - b.tr))
+    write(w.intensity, w.params, cell, b.domain, due, 1.0, r / cell_area_m2(w.params.intensity_resolution))
+    remove_track(bank, w.cells, i)
+
+
+@kernel
+def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None:
+    """Publish what happened to track i by itself at time t, its state predicted to then."""
+    b = w.bank.belief[i]
+    a = w.altitude[0]
+    if w.bank.altitude[i].hh > 0.0:
+        predict_altitude(w.bank.altitude[i], t, a)
+    else:
+        w.altitude[0] = w.bank.altitude[i]
+    r = b.r * math.exp(-w.params.domain[b.domain].departure * (t - b.tr))
+    first = w.out.n[EVIDENCES]
+    publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.tentative)
+
+
+@kernel
+def cell_area_m2(res: int) -> float:
+    """Mean area of an H3 cell (the sphere in 2 + 120 * 7^res cells)."""
+    return 5.100656e14 / (2.0 + 120.0 * 7.0**res)
+
+
+@kernel
+def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int:
+    """Weigh one look and apply it; returns DONE or what is needed, with no track changed then."""
+    w.bank.counters[STAMP] = (w.bank.counters[STAMP] + 1) % 2000000000
+    w.scratch.missing[0, 0] = 0
+    if len(z) > len(w.scratch.d_new):
+        return NEED_SCRATCH
+    n = _candidates(w, look, z)
+    if n < 0:
+        return -n
+    _prepare_detections(w, look, z)
+    n = _weigh_all(w, look, z, n)
+    if n < 0:
+        return -n
+    edges = drop_dominated(n, len(z), w.params.edge_dominated, w.scratch)
+    for j in range(len(z)):
+        w.scratch.d_cid[j] = -1
+        w.scratch.d_p_new[j] = 1.0
+    for c in range(n):
+        w.mass_cell[c] = w.bank.belief[w.scratch.c_slot[c]].key
+    count = clusters(n, w.scratch.d_cid, w.mass_cell, w.scratch)
+    marginals(count, w.scratch, w.params.sweeps)
+    need = _room(w, look, z, n, edges)
+    if need != DONE:
+        return need
+    masses = _revise_all(w, look, z, n, q, first)
+    masses = _found_all(w, look, z, q, first, masses)
+    _write_intensity(w, look, masses)
+    return DONE
+
+
+@kernel
+def _candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
+    """Proposed tracks in c_slot, in the order of their keys; how many, or minus what is needed."""
+    if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (len(z) + 1) > len(w.cells.key):
+        return -NEED_CELLS
+    n = 0
+    if look.footprint >= 0:
+        n = propose_under(w.bank, w.cells, w.feet, look.footprint, w.scratch)
+    else:
+        for j in range(len(z)):
+            n = propose_near(w.bank, w.cells, w.params, look, z[j], n, w.scratch)
+            if n < 0:
+                break
+    if n < 0:
+        return -NEED_SCRATCH
+    slot, belief = w.scratch.c_slot, w.bank.belief
+    if n <= 64:
+        for c in range(1, n):
+            i, k = slot[c], c
+            key = belief[i].key
+            while k > 0 and belief[slot[k - 1]].key > key:
+                slot[k] = slot[k - 1]
+                k -= 1
+            slot[k] = i
+    else:
+        key = np.empty(n, np.uint64)
+        for c in range(n):
+            key[c] = belief[slot[c]].key
+        slot[:n] = slot[:n][np.argsort(key)]
+    return n
+
+
+@kernel
+def _prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
+    """Densities that the weights of each detection are relative to, and its chance to be new."""
+    s = w.scratch
+    for j in range(len(z)):
+        d = w.params.domain[z[j].domain]
+        s.d_log_ref[j] = reference(look, z[j], d)
+        if look.cooperative:
+            s.d_new[j], s.d_birth[j] = 1.0, w.params.birth_cooperative
+            continue
+        s.d_cell[j] = parent_of(
+            nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), w.params.intensity_resolution
+        )
+        clutter = max(look.clutter_per_m2, 1e-15)
+        seen = look.p_detect * density(w.intensity, w.params, s.d_cell[j], z[j].domain, look.t)
+        seen = max(significant(seen), clutter * w.params.birth_min / (1.0 - w.params.birth_min))
+        s.d_new[j], s.d_birth[j] = 1.0 + seen / clutter, seen / (clutter + seen)
+
+
+@kernel
+def _chance_seen(w: Work, look: Row, p: Row) -> float:
+    """Probability that the look would have detected a track with prediction p."""
+    f = look.footprint
+    first, last = w.feet.first_ring[f], w.feet.first_ring[f + 1]
+    low, high = w.feet.ring_start[first], w.feet.ring_start[last]
+    inside = chance_inside(
+        p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], w.feet.ring_start[first : last + 1] - low
+    )
+    if inside < w.params.inside_min:
+        return 0.0
+    if inside > 1.0 - w.params.inside_min:
+        inside = 1.0
+    if look.min_speed_mps == look.min_speed_mps:
+        sigma = math.sqrt(0.5 * (p.aa + p.bb))
+        speed = math.sqrt(p.a * p.a + p.b * p.b)
+        inside *= 0.5 * (1.0 + math.erf((speed - look.min_speed_mps) / (sigma * 1.4142135623730951)))
+    return probability(look.p_detect * inside)
+
+
+@kernel
+def _weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
+    """Predict the candidates and write their edges; keeps those that the look touches. How many, or minus what is needed."""
+    s, bank = w.scratch, w.bank
+    listed = len(z) >= FEW
+    if listed and not hang_detections(w.cells, z, w.heads, s):
+        return -NEED_CELLS
+    widest = 0.0
+    if listed:
+        for j in range(len(z)):
+            widest = max(widest, reach_of(look, z[j], w.params))
+    kept, e = 0, 0
+    for c in range(n):
+        i = s.c_slot[c]
+        b = bank.belief[i]
+        d = w.params.domain[b.domain]
+        predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c_pred[kept])
+        s.c_slot[kept] = i
+        s.c_r[kept] = b.r * math.exp(-d.departure * (look.t - b.tr))
+        s.c_seen[kept] = 0.0
+        if look.footprint >= 0 and (w.domain_mask[look.source] >> b.domain) & 1:
+            s.c_seen[kept] = _chance_seen(w, look, s.c_pred[kept])
+        s.c_miss[kept] = 1.0 - s.c_r[kept] * s.c_seen[kept]
+        s.c_edge[kept] = e
+        after = edges_of(
+            w.params, w.pairs, w.cells, look, bank.state[i], bank.altitude[i], b, kept, z, w.heads, widest, e, s
+        )
+        if after < 0:
+            if listed:
+                unhang_detections(w.cells, len(z), w.heads, s)
+            return -NEED_EDGES if after == NO_EDGE_ROOM else -NEED_CELLS
+        if after > e or s.c_seen[kept] > 0.0:
+            e = after
+            kept += 1
+    s.c_edge[kept] = e
+    if listed:
+        unhang_detections(w.cells, len(z), w.heads, s)
+    return kept
+
+
+@kernel
+def _room(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
+    """Whether all that the look may write fits, and all pairs it needs are known."""
+    bank, s, m = w.bank, w.scratch, len(z)
+    contributors = 2 * m
+    for c in range(n):
+        contributors += contributors_of(bank, s.c_slot[c]) + 1
+        _need_pairs(w, look, z, c)
+    if m and find_pair(w.pairs.set_keys, 0, look.source) < 0:
+        note_missing(s, SOURCES, 0, look.source)
+    if s.missing[0, 0]:
+        return NEED_PAIRS
+    if bank.counters[N_FREE] < m or bank.counters[POOL_FREE] < n + m:
+        return NEED_BANK
+    if bank.counters[HEAP] + n + m > len(bank.heap_t) or 2 * (bank.counters[IDENTITIES] + n + m) > len(bank.identity_key):
+        return NEED_BANK
+    if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (n + m) > len(w.cells.key):
+        return NEED_CELLS
+    out = w.out
+    if out.n[ROWS] + n + m > len(out.rows) or out.n[EVIDENCES] + edges + m > len(out.evidence):
+        return NEED_OUTPUT
+    if out.n[CONTRIBUTORS] + contributors > len(out.contributors) or w.born[0, 0] + m + 1 > len(w.born):
+        return NEED_OUTPUT
+    cover = 0
+    if look.footprint >= 0:
+        cover = 4 * (w.feet.first_cover[look.footprint + 1] - w.feet.first_cover[look.footprint])
+    if 2 * (w.intensity.used[0] + cover + n + m) > len(w.intensity.key):
+        return NEED_INTENSITY
+    return DONE
+
+
+@kernel
+def _need_pairs(w: Work, look: Row, z: NDArray[np.void], c: int) -> None:
+    """Note the pairs that candidate c's own detection needs, where they are not learned yet."""
+    s = w.scratch
+    _, _, own = existence(c, look, s)
+    if own < 0:
+        return
+    i = s.c_slot[c]
+    a, b = w.bank.belief[i].attributes, z[s.e_detection[own]].attributes
+    if a and b and a != b and find_pair(w.pairs.attribute_keys, a, b) < 0:
+        note_missing(s, ATTRIBUTES, a, b)
+    if find_pair(w.pairs.set_keys, w.bank.link[i].sources, look.source) < 0:
+        note_missing(s, SOURCES, w.bank.link[i].sources, look.source)
+
+
+@kernel
+def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: int) -> int:
+    """Apply the look to its tracks, in the order of their keys; returns how many masses go back to the intensity."""
+    bank, s, out = w.bank, w.scratch, w.out
+    masses = 0
+    for c in range(n):
+        i = s.c_slot[c]
+        result = revise(bank, i, c, look, z, w.params, w.pairs, s, w.altitude)
+        evidence = out.n[EVIDENCES]
+        if result.r < w.params.recycle:
+            if result.r >= w.params.recycle_mass_min:
+                p = s.c_pred[c]
+                cell = nvec_to_cell(p.x, p.y, p.z, _FINEST, s.digits)
+                masses = _mass(w, masses, result.r, cell, bank.belief[i].domain)
+            if bank.link[i].seq > 0:
+                publish(
+                    bank, out, i, s.c_pred[c], bank.altitude[i], result.r, look.time_us, q, TERMINATED, LOST, evidence, True
+                )
+            remove_track(bank, w.cells, i)
+            continue
+        for e in range(s.c_edge[c], s.c_edge[c + 1]):
+            if s.e_p[e] >= EVIDENCE_MIN:
+                v = out.evidence[out.n[EVIDENCES]]
+                v.weight, v.detection = s.e_p[e], first + s.e_detection[e]
+                out.n[EVIDENCES] += 1
+        b = bank.belief[i]
+        if result.news:
+            row, a = bank.state[i], bank.altitude[i]
+            if result.hit <= 0.0:
+                row = s.c_pred[c]
+            publish(bank, out, i, row, a, b.r, look.time_us, q, b.status, NO_REASON, evidence, w.params.tentative)
+        else:
+            out.n[EVIDENCES] = evidence
+        if result.hit > 0.0:
+            file_track(bank, w.cells, w.params, i, bank.state[i], s.digits, look.t)
+        else:
+            file_track(bank, w.cells, w.params, i, s.c_pred[c], s.digits, look.t)
+    return masses
+
+
+@kernel
+def _mass(w: Work, masses: int, r: float, finest: np.uint64, domain: int) -> int:
+    w.mass[masses], w.mass_domain[masses] = r, domain
+    w.mass_cell[masses] = parent_of(finest, w.params.intensity_resolution)
+    return masses + 1
+
+
+@kernel
+def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, masses: int) -> int:
+    """Found a track for each detection that is new enough; returns how many masses go back to the intensity."""
+    bank, s, out = w.bank, w.scratch, w.out
+    if not look.may_initiate:
+        return masses
+    for j in range(len(z)):
+        r = probability(s.d_p_new[j] * s.d_birth[j])
+        if r < w.params.recycle:
+            if not look.cooperative and r >= w.params.recycle_mass_min:
+                masses = _mass(w, masses, r, nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), z[j].domain)
+            continue
+        i = take_slot(bank)
+        found(bank, i, look, z[j], r, w.params, w.pairs, w.altitude)
+        w.born[0, 0] += 1
+        w.born[w.born[0, 0], 0], w.born[w.born[0, 0], 1] = i, first + j
+        file_track(bank, w.cells, w.params, i, bank.state[i], s.digits, look.t)
+        if w.params.tentative:
+            evidence = out.n[EVIDENCES]
+            v = out.evidence[evidence]
+            v.weight, v.detection = s.d_p_new[j], first + j
+            out.n[EVIDENCES] += 1
+            b = bank.belief[i]
+            publish(
+                bank, out, i, bank.state[i], bank.altitude[i], r, look.time_us, q, b.status, NO_REASON, evidence, True
+            )
+    return masses
+
+
+@kernel
+def _write_intensity(w: Work, look: Row, masses: int) -> None:
+    """Thin the cells that the look covered, then add the recycled masses in the order in which they came."""
+    f = look.footprint
+    if f >= 0:
+        mask = w.domain_mask[look.source]
+        for k in range(w.feet.first_cover[f], w.feet.first_cover[f + 1]):
+            for d in range(len(w.params.domain)):
+                if (mask >> d) & 1:
+                    thin = 1.0 - look.p_detect * w.feet.share[k]
+                    write(w.intensity, w.params, w.feet.cover[k], d, look.t, thin, 0.0)
+    area = cell_area_m2(w.params.intensity_resolution)
+    for k in range(masses):
+        write(w.intensity, w.params, w.mass_cell[k], w.mass_domain[k], look.t, 1.0, w.mass[k] / area)
+
+
+@kernel
+def start_calendar(bank: Bank, t: float) -> None:
+    """Set the calendar to time t (of a state that is loaded)."""
+    bank.counters[TICK] = np.int64(math.floor(t / TICK_S))

@@ -18,7 +18,7 @@ GEOD = pyproj.Geod(ellps="WGS84")
 
 
 def unit(n: NDArray[np.float64]) -> NDArray[np.float64]:
-    return n / np.linalg.norm(n, axis=1)[:, None]
+    return np.asarray(n / np.linalg.norm(n, axis=1)[:, None])
 
 
 def about_pentagons(count: int, spread: float, seed: int = 1) -> NDArray[np.float64]:
@@ -61,8 +61,8 @@ def relations(cells: ct.Cells) -> dict[int, tuple[int, int, frozenset[int], froz
         about_pentagons(3_000, 2e-4),
         about_pentagons(3_000, 3e-3),
         about_pentagons(3_000, 5e-2),
-        about_borders(6_000),
-        anywhere(4_000),
+        about_borders(4_000),
+        anywhere(3_000),
         nvectors(np.linspace(89.0, 90.0, 500), np.arange(500) * 137.5),
         nvectors(np.linspace(-60.0, 60.0, 500), np.tile([180.0, -180.0, 179.99, -179.99], 125)),
     ],
@@ -72,15 +72,18 @@ def test_rings_and_parents_are_the_library_s(n: NDArray[np.float64]) -> None:
     cells, cid = ct.interned(ct.new_cells(1), n)
     np.testing.assert_array_equal(cells.key[cid], cells_of(n, ct.LEVELS[0]))
     known = relations(cells)
+    below: dict[int, set[int]] = {}
+    for key, (_, parent, _, _) in known.items():
+        below.setdefault(parent, set()).add(key)
     for key, (level, parent, ring, children) in known.items():
         if key == 0:
             assert (level, parent, ring) == (ct.GLOBE_LEVEL, -1, frozenset())
-            assert children == {k for k, v in known.items() if v[0] == ct.GLOBE_LEVEL - 1}
+            assert {known[c][0] for c in children} == {ct.GLOBE_LEVEL - 1}
             continue
         assert h3.get_resolution(key) == ct.LEVELS[level]
         assert parent == (h3.cell_to_parent(key, ct.LEVELS[level + 1]) if level + 1 < ct.GLOBE_LEVEL else 0)
-        assert ring == {int(c) for c in h3.grid_disk(key, 1)} & set(known) - {key}
-        assert children == {k for k, v in known.items() if v[1] == key}
+        assert ring == {int(c) for c in h3.grid_disk(key, 1) if int(c) in known and int(c) != key}
+        assert children == below.get(key, set())
 
 
 def test_every_ring_of_the_two_coarsest_levels_is_complete() -> None:
@@ -185,7 +188,8 @@ def test_a_full_table_says_so_and_stays_as_it_was() -> None:
     assert (out[done:] == -7).all()
     before = [field.copy() for field in cells]
     digits = np.zeros(16, np.int64)
-    assert ct.intern(cells, cells_of(n[done], 7)[0], *n[done], digits) == -1
+    x, y, z = (float(v) for v in n[done])
+    assert ct.intern(cells, cells_of(n[done], 7)[0], x, y, z, digits) == -1
     for field, was in zip(cells, before, strict=True):
         np.testing.assert_array_equal(field, was)
     # What is known is still found, and growing keeps cids and buckets.

@@ -137,6 +137,10 @@ class TestFiles:
         detection = looks_of(decode(OpenSky, data))[0].detections[0]
         assert detection.ids == {"icao24": "407a19", "callsign": "GMDSI"}
 
+    def test_what_is_no_csv(self) -> None:
+        assert kinds(decode(OpenSky, rows({}) + '1,"x\n"' + "y" * 200_000 + "\n")) == {"Look": 1, "Reject": 2}
+        assert not OpenSky.recognises(b'\r"')
+
     def test_a_part_without_header(self) -> None:
         assert decode(OpenSky, rows({}).split("\n", 1)[1]) == decode(OpenSky, rows({}))
         assert kinds(decode(OpenSky, "1,2,3\n4,5\n")) == {"Reject": 2}
@@ -221,6 +225,7 @@ class TestApi:
         whole = json.dumps({"time": 1626098410, "states": [state(), state(icao24="000001"), state()]}).encode()
         items = decode(OpenSky, whole[:-20])
         assert kinds(items) == {"Look": 2, "Reject": 1}
+        assert items[:2] == decode(OpenSky, whole)[:2]
         reader = OpenSky().items(BrokenStream(whole[:-20]))
         assert [next(reader) for _ in range(3)] == items
         with pytest.raises(EOFError):

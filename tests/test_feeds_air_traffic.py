@@ -113,6 +113,7 @@ def test_elements_before_a_break_are_used() -> None:
     whole = document({}, {"icao24": "000001"}, {})
     items = decode(Traffic, whole[:-20])
     assert kinds(items) == {"Look": 2, "Reject": 1}
+    assert items[:2] == decode(Traffic, whole)[:2]
     reader = Traffic().items(BrokenStream(whole[:-20]))
     assert [next(reader) for _ in range(3)] == items
     with pytest.raises(EOFError):

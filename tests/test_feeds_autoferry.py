@@ -168,6 +168,7 @@ def test_elements_before_a_break_are_used() -> None:
     whole = document(scan(), scan(1), scan())
     items = decode(Autoferry, whole[:-20])
     assert kinds(items) == {"Look": 2, "Reject": 1}
+    assert items[:2] == decode(Autoferry, whole)[:2]
     reader = Autoferry().items(BrokenStream(whole[:-20]))
     assert [next(reader) for _ in range(3)] == items
     with pytest.raises(EOFError):

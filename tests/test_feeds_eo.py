@@ -67,7 +67,7 @@ class TestSkylight:
 
     @pytest.mark.parametrize("sector", range(16))
     def test_a_heading_is_the_middle_of_a_sector_with_half_of_the_probability(self, sector: int) -> None:
-        shares = {f"heading_bucket_{k}": 0.03 for k in range(16)}
+        shares: dict[str, Any] = {f"heading_bucket_{k}": 0.03 for k in range(16)}
         clear = tally(SkylightSentinel1, skylight(row(**shares | {f"heading_bucket_{sector}": 0.55}))).detections[0]
         assert clear.heading_deg is not None
         # The training labels were made as heading * 16 // 360.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
-import pymap3d
+import pymap3d  # type: ignore[import-untyped]
 import pytest
 from conftest import recorded
 from hypothesis import given
@@ -128,9 +128,10 @@ class TestPosition:
         dlat=st.integers(-(2**15), 2**15 - 1),
         dlon=st.integers(-(2**15), 2**15 - 1),
         lon=st.sampled_from([10.0, 179.99, -179.99, 0.01]),
+        scale_lon=st.sampled_from([1, 700, 90_000]),
     )
-    def test_deltas(self, dlat: int, dlon: int, lon: float) -> None:
-        scale_lat, scale_lon = 900, 700
+    def test_deltas(self, dlat: int, dlon: int, lon: float, scale_lon: int) -> None:
+        scale_lat = 900
         fields = {10: scale_lat, 11: scale_lon, 25: ba32(lon)}
         (detection,) = one_look(dwell(fields, [{4: dlat, 5: dlon}])).detections
         assert abs(detection.lat - (CENTRE[0] + dlat * scale_lat * LAT_STEP)) <= 2 * LAT_STEP
@@ -353,6 +354,10 @@ class TestPackets:
         assert [len(look.detections) for look in apart.looks] == [3, 0]
         assert together.looks[0] == apart.looks[0]
         assert (together.records, apart.records) == (1, 4)
+
+    def test_targets_alike_in_two_parts_are_two_detections(self) -> None:
+        look = one_look(dwell(targets=[target()]), dwell(targets=[target(), target(45.02)]))
+        assert len(look.detections) == 3
 
     def test_the_same_segment_again_is_ignored(self) -> None:
         content = packet(mission()) + 2 * packet(dwell(targets=[target()]))

@@ -346,6 +346,10 @@ class TestRecognition:
             assert b"\n" not in head
             assert Looks.recognises(head) == (b'"source_id"' in head)
 
+    def test_line_ends(self) -> None:
+        assert Looks.recognises(text(look(), look()).replace("\n", "\r").encode())
+        assert Looks.recognises(text(look(), look()).replace("\n", "\r\n").encode())
+
     @pytest.mark.parametrize(
         "line",
         [

@@ -16,9 +16,10 @@ from conftest import recorded
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoded, Decoder, Ignored, Item, Reject, Used
 from apss_fusion.feeds.gfw_csv import GfwCsv
-from apss_fusion.feeds.imagery_common import BadValue, footprint_of_wkt, number, utc_time
+from apss_fusion.feeds.imagery_common import footprint_of_wkt, number, utc_time
 from apss_fusion.feeds.ksat_csv import KsatCsv
 from apss_fusion.feeds.ksat_geojson import KsatGeoJson
 from apss_fusion.feeds.ksat_kml import KsatKml
@@ -621,6 +622,7 @@ class TestPieces:
             "POLYGON ((181 2, 3 4, 5 6))",
             "POLYGON ((1 2, 3 4, 5 6)) POLYGON",
             "POLYGON " + "(" * 5000,
+            "POLYGON ((" + "1" * 100_000 + "))",
         ],
     )
     def test_wkt_that_is_no_polygon(self, text: str) -> None:

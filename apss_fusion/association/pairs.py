@@ -27,9 +27,9 @@ def find_pair(keys: NDArray[np.uint64], a: int, b: int) -> int:
     slot = ((key * np.uint64(_MULTIPLIER)) >> np.uint64(32)) & mask
     while keys[slot] != np.uint64(0):
         if keys[slot] == key:
-            return np.int64(slot)
+            return np.int64(slot)  # type: ignore[return-value]
         slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)
+    return np.int64(-1)  # type: ignore[return-value]
 
 
 @kernel

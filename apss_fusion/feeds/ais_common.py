@@ -219,7 +219,7 @@ def static_report(
     imo: int | None,
     callsign: str | None,
     name: str | None,
-    ship_type: int | None,
+    class_name: str | None,
     length_m: float | None,
     width_m: float | None,
 ) -> Static:
@@ -228,7 +228,7 @@ def static_report(
         imo=str(imo) if imo is not None and valid_imo(imo) else None,
         callsign=_text(callsign),
         name=_text(name),
-        class_name=None if ship_type is None else class_of_type(ship_type),
+        class_name=class_name,
         length_m=length_m,
         width_m=width_m,
     )

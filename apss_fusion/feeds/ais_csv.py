@@ -1,7 +1,7 @@
 """AIS position reports as rows of CSV files: the archives of several authorities, told apart by their headers.
 
-A dialect is a table of the columns that are used and a reader of its times; a new one is one more entry of `DIALECTS`.
-A row is a record. Rows carry no time of arrival: they arrive at their own time.
+The dialects are tables in :mod:`~apss_fusion.feeds.ais_csv_dialects`. A row is a record. Rows carry no time of arrival:
+they arrive at their own time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from apss_fusion.feeds.ais_common import (
     Craft,
     angle_or_none,
     bad_mmsi,
-    class_of_name,
-    class_of_type,
+    class_of_text,
     dimensions,
     make_craft,
     no_position,
@@ -31,152 +30,46 @@ from apss_fusion.feeds.ais_common import (
     speed_from_knots,
     static_report,
 )
-from apss_fusion.feeds.ais_times import Moment, day_first_moment, iso_moment, unix_moment
-from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject, lines
+from apss_fusion.feeds.ais_csv_dialects import CRAFT_COLUMNS, DIALECTS, NEEDED_COLUMNS, REPORT_COLUMNS, Dialect
+from apss_fusion.feeds.base import Decoder, Item, Reject, lines
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.model import Source
 
-#: How many lines a quoted field may go over. A quote that is not closed by then was no quote: its line is a dead letter.
+#: How many lines a quoted field may go over. A quote that is not closed by then is none: its line is a dead letter.
 _MAX_QUOTED_LINES = 20
 _CACHED = 200_000
 _STATE_VERSION = 1
 
 #: What stands for no value, in lower case.
-_BLANKS = frozenset({"", "unknown", "undefined", "unknown value", "nan", "null", "none", "na", "n/a"})
+_BLANKS = frozenset({"", "unknown", "undefined", "nan", "null", "none", "na", "n/a"})
 
 #: By "Type of mobile": stations that are no craft. All others are.
-_NO_CRAFT_MOBILES = {"base station": NO_CRAFT["coast"], "aton": NO_CRAFT["aton"]}
-_AIRCRAFT_MOBILE = "sar airborne"
-
-
-class Dialect(Struct, frozen=True, kw_only=True):
-    """The columns of a kind of file, by their names in lower case without a leading ``#``; unknown where it has none."""
-
-    time: str
-    mmsi: str
-    lat: str
-    lon: str
-    read_time: Callable[[str], Moment | None]
-    sog: str | None = None
-    cog: str | None = None
-    heading: str | None = None
-    imo: str | None = None
-    callsign: str | None = None
-    name: str | None = None
-    #: A code of M.1371-5 or a word.
-    ship_type: str | None = None
-    length: str | None = None
-    width: str | None = None
-    #: Distances from the antenna to bow, stern, port and starboard.
-    sides: tuple[str, str, str, str] | None = None
-    #: Which sort of station reports.
-    mobile: str | None = None
-
-
-DIALECTS = (
-    # NOAA MarineCadastre, to 2023.
-    Dialect(
-        time="basedatetime",
-        mmsi="mmsi",
-        lat="lat",
-        lon="lon",
-        read_time=iso_moment,
-        sog="sog",
-        cog="cog",
-        heading="heading",
-        imo="imo",
-        callsign="callsign",
-        name="vesselname",
-        ship_type="vesseltype",
-        length="length",
-        width="width",
-    ),
-    # NOAA MarineCadastre, from 2024.
-    Dialect(
-        time="base_date_time",
-        mmsi="mmsi",
-        lat="latitude",
-        lon="longitude",
-        read_time=iso_moment,
-        sog="sog",
-        cog="cog",
-        heading="heading",
-        imo="imo",
-        callsign="call_sign",
-        name="vessel_name",
-        ship_type="vessel_type",
-        length="length",
-        width="width",
-    ),
-    # Danish Maritime Authority.
-    Dialect(
-        time="timestamp",
-        mmsi="mmsi",
-        lat="latitude",
-        lon="longitude",
-        read_time=day_first_moment,
-        sog="sog",
-        cog="cog",
-        heading="heading",
-        imo="imo",
-        callsign="callsign",
-        name="name",
-        ship_type="ship type",
-        length="length",
-        width="width",
-        sides=("a", "b", "c", "d"),
-        mobile="type of mobile",
-    ),
-    # Solent, as published with Stone Soup.
-    Dialect(
-        time="time",
-        mmsi="mmsi",
-        lat="latitude_degrees",
-        lon="longitude_degrees",
-        read_time=iso_moment,
-        sog="sog_knots",
-        cog="cog_degrees",
-    ),
-    # French Naval Academy, Brest (nari_dynamic).
-    Dialect(
-        time="t",
-        mmsi="sourcemmsi",
-        lat="lat",
-        lon="lon",
-        read_time=unix_moment,
-        sog="speedoverground",
-        cog="courseoverground",
-        heading="trueheading",
-    ),
-)
+_NO_CRAFT = {"base station": NO_CRAFT["coast"], "aton": NO_CRAFT["aton"]}
+_AIRCRAFT = "sar airborne"
 
 
 class _Columns:
-    """Where the columns of a dialect stand in a file with this header."""
+    """Where the columns of a dialect stand in rows with this header; those not there stand behind, at a blank."""
 
     def __init__(self, dialect: Dialect, header: list[str]) -> None:
         names = [_column_name(cell) for cell in header]
-        # The first of columns with one name.
-        places = {name: place for place, name in reversed(list(enumerate(names)))}
 
-        def place(name: str | None) -> int | None:
-            return None if name is None else places.get(name)
+        def place(what: str) -> int:
+            name = dialect.columns.get(what)
+            return names.index(name) if name in names else len(header)
 
         self.header = header
-        self.count = len(header)
         self.read_time = dialect.read_time
-        self.time, self.mmsi = places[dialect.time], places[dialect.mmsi]
-        self.lat, self.lon = places[dialect.lat], places[dialect.lon]
-        self.sog, self.cog, self.heading = place(dialect.sog), place(dialect.cog), place(dialect.heading)
-        self.imo, self.callsign, self.name = place(dialect.imo), place(dialect.callsign), place(dialect.name)
-        self.ship_type, self.length, self.width = place(dialect.ship_type), place(dialect.length), place(dialect.width)
-        self.mobile = place(dialect.mobile)
-        sides = [place(side) for side in dialect.sides or ()]
-        self.sides = [side for side in sides if side is not None] if None not in sides else []
-        self.needs_mobile = dialect.mobile is not None
-        of_craft = [self.mmsi, self.imo, self.callsign, self.name, self.ship_type, self.length, self.width, *self.sides]
-        # Two at least, so that it gives a tuple.
-        self.of_craft = itemgetter(self.mmsi, *(place for place in of_craft if place is not None))
+        self.mmsi = place("mmsi")
+        self.report = itemgetter(*map(place, REPORT_COLUMNS))
+        self.craft = itemgetter(*map(place, CRAFT_COLUMNS))
+        self.has_mobile = "mobile" in dialect.columns
+        self._dialect = dialect
+
+    def title(self, what: str) -> str:
+        """The name of a column as this file writes it."""
+        name = self._dialect.columns[what]
+        return next((cell.strip("\ufeff# ") for cell in self.header if _column_name(cell) == name), what)
 
 
 def _column_name(cell: str) -> str:
@@ -186,8 +79,8 @@ def _column_name(cell: str) -> str:
 def _columns_of(header: list[str]) -> _Columns | None:
     """The columns of a header, or ``None`` if no dialect has such a one."""
     names = {_column_name(cell) for cell in header}
-    for dialect in DIALECTS:
-        needed = {dialect.time, dialect.mmsi, dialect.lat, dialect.lon, dialect.mobile} - {None}
+    for dialect in DIALECTS.values():
+        needed = {dialect.columns[what] for what in NEEDED_COLUMNS if what in dialect.columns}
         if needed <= names:
             return _Columns(dialect, header)
     return None
@@ -198,8 +91,8 @@ class _State(Struct):
     header: list[str] | None
 
 
-class _BadValue(Exception):
-    """A cell that holds no value of its column."""
+class _BadValueError(Exception):
+    """A cell that holds no value of its column, which is told by what it is (`REPORT_COLUMNS`)."""
 
 
 class AisCsv(Decoder):
@@ -213,20 +106,21 @@ class AisCsv(Decoder):
         domains=("SEA", "AIR"),
         # Between the 10 m and 30 m that stand for the two accuracies a report can claim; the archives leave out which.
         position_sigma_m=20.0,
-        # Day files are not sorted: MarineCadastre writes rows of the last minute of a day between those of its first.
+        # Day files are not sorted: MarineCadastre has rows of the last minutes of a day among those of its first.
         max_latency_s=86_400.0,
     )
     priority: ClassVar[int] = 30
 
     def __init__(self) -> None:
         self._columns: _Columns | None = None
+        #: By the cells that tell of a craft; ``None`` where they hold no identity.
         self._crafts: dict[tuple[str, ...], Craft | None] = {}
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
         """Whether the first line that is not blank is the header of a dialect."""
-        first = next(iter(head.lstrip(b"\xef\xbb\xbf\r\n \t").splitlines()), b"")
-        return _columns_of(_cells(first) or []) is not None
+        first = next(iter(head.removeprefix(b"\xef\xbb\xbf").lstrip().splitlines()), b"")
+        return _columns_of(_split(first)) is not None
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item a row."""
@@ -241,54 +135,202 @@ class AisCsv(Decoder):
     def _row(self, number: int, record: bytes, cells: list[str]) -> Item | None:
         """What becomes of a row; ``None`` for blank and comment lines and headers."""
         columns = self._columns
-        if columns is None or len(cells) != columns.count or not cells[columns.mmsi].isdigit():
+        if columns is None or len(cells) != len(columns.header):
             return self._odd_row(number, record, cells)
-        key = columns.of_craft(cells)
-        if key in self._crafts:
-            craft = self._crafts[key]
-        else:
-            craft = self._new_craft(columns, key, cells)
+        cells.append("")
+        key = columns.craft(cells)
+        craft = self._crafts[key] if key in self._crafts else self._new_craft(key)
         if craft is None or craft.kind == "invalid":
-            return bad_mmsi(number, record, columns.header[columns.mmsi])
-        aircraft = False
-        if columns.mobile is not None:
-            mobile = cells[columns.mobile].strip().lower()
-            if mobile in _NO_CRAFT_MOBILES:
-                return _NO_CRAFT_MOBILES[mobile]
-            aircraft = mobile == _AIRCRAFT_MOBILE
+            cells.pop()
+            return self._odd_row(number, record, cells)
+        time_text, _, lat_text, lon_text, sog, cog, heading, mobile = columns.report(cells)
+        if columns.has_mobile:
+            mobile = mobile.strip().lower()
+            if mobile in _NO_CRAFT:
+                return _NO_CRAFT[mobile]
         if craft.kind in NO_CRAFT:
             return NO_CRAFT[craft.kind]
-        moment = columns.read_time(cells[columns.time])
+        moment = columns.read_time(time_text)
         if moment is None:
-            return self._reject("no time", columns.time, number, record)
-        place = columns.lat
+            return _reject("no time", columns.title("time"), number, record)
         try:
-            lat = _number(cells[place])
-            place = columns.lon
-            lon = _number(cells[place])
+            lat, lon = _needed(lat_text, "lat"), _needed(lon_text, "lon")
             if not (-90.0 <= lat <= 90.0 and -180.0 <= lon <= 180.0):
-                return no_position(lat, lon, number, record, columns.header[columns.lat], columns.header[columns.lon])
-            speed = course = heading = None
-            if columns.sog is not None and (cell := cells[place := columns.sog]):
-                speed = _optional(cell, speed_from_knots)
-            if columns.cog is not None and (cell := cells[place := columns.cog]):
-                course = _optional(cell, angle_or_none)
-            if columns.heading is not None and (cell := cells[place := columns.heading]):
-                heading = _optional(cell, angle_or_none)
-        except _BadValue:
-            return self._reject("not a number", place, number, record)
-        time, prefix = moment
+                return no_position(lat, lon, number, record, columns.title("lat"), columns.title("lon"))
+            speed_mps = _optional(sog, "sog", speed_from_knots)
+            course_deg = _optional(cog, "cog", angle_or_none)
+            heading_deg = _optional(heading, "heading", angle_or_none)
+        except _BadValueError as error:
+            return _reject("not a number", columns.title(str(error)), number, record)
+        time, time_iso = moment
         return position_look(
             self.name,
-            content_id(b"ais-csv\0", prefix, record),
+            content_id(b"ais-csv\0%b\0%b" % (time_iso, record)),
             craft,
             time,
             None,
             lat,
             lon,
             None,
-            speed,
-            course,
-            heading,
-            "AIR" if aircraft else craft.domain,
+            speed_mps,
+            course_deg,
+            heading_deg,
+            "AIR" if mobile == _AIRCRAFT else craft.domain,
         )
+
+    def _odd_row(self, number: int, record: bytes, cells: list[str]) -> Item | None:
+        """What becomes of a row that has not the cells of the header, or not an identity."""
+        if not record.strip():
+            return None
+        columns = _columns_of(cells)
+        if columns is not None:
+            self._columns = columns
+            return None
+        if record.startswith(b"#"):
+            return None
+        known = self._columns
+        if known is None:
+            return _reject("before it there is no header that is known", None, number, record)
+        count = len(known.header)
+        if len(cells) > count and not any(cell.strip() for cell in cells[count:]):
+            return self._row(number, record, cells[:count])
+        if len(cells) != count:
+            return _reject(f"{len(cells)} fields where the header has {count}", None, number, record)
+        return bad_mmsi(number, record, known.title("mmsi"))
+
+    def _new_craft(self, key: tuple[str, ...]) -> Craft | None:
+        if len(self._crafts) >= _CACHED:
+            self._crafts.clear()
+        craft = self._crafts[key] = _craft_of(*key)
+        return craft
+
+    def state(self) -> bytes:
+        """The header: rows that follow in another input may have none."""
+        return msgspec.msgpack.encode(_State(_STATE_VERSION, self._columns.header if self._columns else None))
+
+    def restore(self, state: bytes) -> None:
+        """Take up the header of an earlier decoder; ValueError if the state is of another version or none."""
+        if not state:
+            return
+        found = msgspec.msgpack.decode(state, type=_State)
+        if found.version != _STATE_VERSION:
+            raise ValueError(f"the state of {self.name} is of version {found.version}, not {_STATE_VERSION}")
+        self._columns = None if found.header is None else _columns_of(found.header)
+
+
+def _craft_of(
+    mmsi: str,
+    imo: str,
+    callsign: str,
+    name: str,
+    ship_type: str,
+    length: str,
+    width: str,
+    bow: str,
+    stern: str,
+    port: str,
+    starboard: str,
+) -> Craft | None:
+    number = parse_mmsi(mmsi)
+    if number is None:
+        return None
+    length_m, width_m = _size(length, 1022.0), _size(width, 126.0)
+    sides = [_size(side, 511.0) or 0.0 for side in (bow, stern, port, starboard)]
+    if length_m is None and width_m is None and any(sides):
+        length_m, width_m = dimensions(*map(int, sides))
+    imo = imo.strip().upper().removeprefix("IMO")
+    static = static_report(
+        int(imo) if len(imo) == 7 and imo.isascii() and imo.isdigit() else None,
+        _word(callsign),
+        _word(name),
+        class_of_text(ship_type),
+        length_m,
+        width_m,
+    )
+    return make_craft(number, static)
+
+
+def _word(text: str) -> str | None:
+    return None if text.strip().lower() in _BLANKS else text
+
+
+def _size(text: str, limit: float) -> float | None:
+    """A length in metres; ``None`` for what is none, 0, or at the limit, which is a lower bound or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0.0 < value < limit else None
+
+
+def _needed(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise _BadValueError(what) from None
+    if "_" in text:
+        raise _BadValueError(what)
+    return value
+
+
+def _optional(text: str, what: str, convert: Callable[[float], float | None]) -> float | None:
+    """The value of a cell; a blank one is unknown, and so is one out of range."""
+    if not text or text.strip().lower() in _BLANKS:
+        return None
+    return convert(_needed(text, what))
+
+
+def _reject(reason: str, field: str | None, number: int, record: bytes) -> Reject:
+    return Reject(reason, field, number, record[:RECORD_BYTES])
+
+
+def _split(line: bytes) -> list[str]:
+    """The cells of a line that is a row of its own."""
+    return next(csv.reader([line.decode("utf-8", "replace")]), [])
+
+
+def _rows(stream: BinaryIO) -> Iterator[tuple[int, bytes, list[str] | None]]:
+    """Rows with the number of their first line, their bytes and their cells; ``None`` for what is no row."""
+    source = lines(stream)
+    #: Lines that were read as parts of a quoted field that turned out to be none.
+    again: deque[tuple[int, bytes | None]] = deque()
+    while True:
+        pair = again.popleft() if again else next(source, None)
+        if pair is None:
+            return
+        number, line = pair
+        if line is None:
+            yield number, b"", None
+        elif b'"' not in line:
+            yield number, line, line.decode("utf-8", "replace").split(",")
+        else:
+            cells, more = _quoted(line, again, source)
+            if cells is None:
+                again.extendleft(reversed(more))
+                more = []
+            yield number, b"\n".join([line, *(part or b"" for _, part in more)]), cells
+
+
+def _quoted(
+    line: bytes, again: deque[tuple[int, bytes | None]], source: Iterator[tuple[int, bytes | None]]
+) -> tuple[list[str] | None, list[tuple[int, bytes | None]]]:
+    """The cells of a row that begins with a line with quotes, ``None`` if it does not end; and further lines taken."""
+    more: list[tuple[int, bytes | None]] = []
+    ended = True
+
+    def parts() -> Iterator[str]:
+        nonlocal ended
+        yield line.decode("utf-8", "replace") + "\n"
+        # The reader asks on while a quote is open.
+        while len(more) < _MAX_QUOTED_LINES and (pair := again.popleft() if again else next(source, None)):
+            more.append(pair)
+            if pair[1] is None:
+                break
+            yield pair[1].decode("utf-8", "replace") + "\n"
+        ended = False
+
+    try:
+        cells = next(csv.reader(parts()), None)
+    except csv.Error:
+        return None, more
+    return cells if ended else None, more

@@ -15,6 +15,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import BinaryIO, ClassVar
 
 import msgspec
@@ -65,9 +66,10 @@ from apss_fusion.model import Source
 _MAX_LINE = 16_384
 #: Most characters of one payload: a message of five slots has 168.
 _MAX_PAYLOAD = 200
+#: Most bytes of a tag block, of which IEC 61162-450 allows 80.
+_MAX_TAG_BLOCK = 400
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _AIS_SENTENCES = (b"VDM", b"VDO")
-_CACHED = 8192
 _STATE_VERSION = 1
 
 _RECOGNISED = re.compile(
@@ -121,9 +123,6 @@ class AisNmea(Decoder):
         self._ahead: deque[tuple[int, int, bytes | None]] = deque()
         #: Items that one line gave beside its own.
         self._more: list[Item] = []
-        self._tags: dict[bytes, Tag] = {}
-        self._times: dict[int, datetime] = {}
-        self._moments: dict[tuple[int, str | None], tuple[datetime, str, bytes]] = {}
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -176,7 +175,7 @@ class AisNmea(Decoder):
         tag, sentence = NO_TAG, line
         if line.startswith(b"\\"):
             end = line.find(b"\\", 1)
-            if end > 0:
+            if 0 < end <= _MAX_TAG_BLOCK:
                 tag, sentence = self._tag(line[1:end], count), line[end + 1 :]
         fields = sentence.split(b",")
         if fields[0][3:] not in _AIS_SENTENCES or not fields[0].startswith((b"!", b"$")):
@@ -198,8 +197,8 @@ class AisNmea(Decoder):
         total, index = _small(fields[1]), _small(fields[2])
         if not 1 <= index <= total:
             return _reject("sentence number and count do not fit", "fragment", number, line)
-        part = Part(count, number, line[:RECORD_BYTES], payload)
         key = b",".join((fields[0], fields[1], fields[3], fields[4]))
+        part = Part(count, number, line[:RECORD_BYTES], payload)
         whole = self._assembler.add(key, total, index, part, fill, checksum, tag, arrival_us)
         self._more.extend(self._dropped())
         return None if whole is None else self._joined(whole)
@@ -242,11 +241,7 @@ class AisNmea(Decoder):
         return _reject(fault, "checksum", number, line)
 
     def _tag(self, block: bytes, count: int) -> Tag:
-        tag = self._tags.get(block)
-        if tag is None:
-            if len(self._tags) >= _CACHED:
-                self._tags.clear()
-            tag = self._tags[block] = parse_tag(block)
+        tag = parse_tag(block)
         return tag if tag.group is None else self._groups.complete(tag, count)
 
     def _dropped(self) -> Iterator[Reject]:
@@ -305,13 +300,13 @@ class AisNmea(Decoder):
         received_us = time_us if arrival_us is None else arrival_us
         if position.second is not None and position.second < 60:
             time_us = at_second(time_us, position.second)
-        time, source_id, prefix = self._moments.get((time_us, station)) or self._moment(time_us, station)
+        time, source_id, prefix = _moment(time_us, station)
         return position_look(
             source_id,
             content_id(prefix + payload),
             craft,
             time,
-            None if received_us == time_us else self._time(received_us),
+            None if received_us == time_us else datetime_of(received_us),
             position.lat,
             position.lon,
             position.cov_enu_m2,
@@ -345,24 +340,6 @@ class AisNmea(Decoder):
             return _STATIC_OF_NO_CRAFT
         self._memory.learn(mmsi, static)
         return _USED
-
-    def _moment(self, time_us: int, station: str | None) -> tuple[datetime, str, bytes]:
-        """Time, source id and what stands before the payload in what names a look (see `content_id`)."""
-        if len(self._moments) >= _CACHED:
-            self._moments.clear()
-        source_id = self.name if station is None else f"{self.name}/{station}"
-        time = datetime_of(time_us)
-        moment = (time, source_id, f"{source_id}\0{time.isoformat()}\0".encode())
-        self._moments[time_us, station] = moment
-        return moment
-
-    def _time(self, time_us: int) -> datetime:
-        time = self._times.get(time_us)
-        if time is None:
-            if len(self._times) >= _CACHED:
-                self._times.clear()
-            time = self._times[time_us] = datetime_of(time_us)
-        return time
 
     def state(self) -> bytes:
         """Static reports and, where `more_follows`, unfinished messages, groups, ``$PGHP`` and lines read ahead."""
@@ -400,3 +377,11 @@ def _reject(reason: str, field: str | None, number: int, record: bytes) -> Rejec
 def _small(text: bytes) -> int:
     """A digit from 1 to 9, else 0."""
     return text[0] - 48 if len(text) == 1 and 49 <= text[0] <= 57 else 0
+
+
+@lru_cache(maxsize=8192)
+def _moment(time_us: int, station: str | None) -> tuple[datetime, str, bytes]:
+    """Time, source id, and what stands before the payload in what names a look (see `content_id`)."""
+    time = datetime_of(time_us)
+    source_id = AisNmea.name if station is None else f"{AisNmea.name}/{station}"
+    return time, source_id, f"{source_id}\0{time.isoformat()}\0".encode()

@@ -29,6 +29,7 @@ from apss_fusion.feeds.ais_common import (
     LOW_ACCURACY_M2,
     Static,
     angle_or_none,
+    class_of_type,
     dimensions,
     speed_from_knots,
     static_report,
@@ -59,7 +60,8 @@ _BITS = {
     18: (139, 180),
     19: (301, 324),
     24: (160, 180),
-    27: (94, 108),
+    # 96 in the recommendation; some transponders fill it up to a whole slot.
+    27: (94, 180),
 }
 SHIP_TYPES = frozenset({1, 2, 3, 18})
 POSITION_TYPES = frozenset({1, 2, 3, 9, 18, 19, 27})
@@ -212,7 +214,7 @@ def _extended(message: MessageType19) -> Position:
         angle_or_none(message.course),
         angle_or_none(float(message.heading)),
         message.second,
-        static=static_report(None, None, message.shipname, int(message.ship_type), length_m, width_m),
+        static=static_report(None, None, message.shipname, class_of_type(int(message.ship_type)), length_m, width_m),
     )
 
 
@@ -249,9 +251,11 @@ def static_message(kind: int, payload: bytes, fill: int) -> tuple[int, Static] |
         return "message 24 has no such length"
     if isinstance(message, MessageType24PartB):
         length_m, width_m = dimensions(message.to_bow, message.to_stern, message.to_port, message.to_starboard)
-        return message.mmsi, static_report(None, message.callsign, None, message.ship_type, length_m, width_m)
+        return message.mmsi, static_report(
+            None, message.callsign, None, class_of_type(message.ship_type), length_m, width_m
+        )
     # A boat that belongs to a ship: in place of its size it names the ship.
-    return message.mmsi, static_report(None, message.callsign, None, message.ship_type, None, None)  # type: ignore[union-attr]
+    return message.mmsi, static_report(None, message.callsign, None, class_of_type(message.ship_type), None, None)  # type: ignore[union-attr]
 
 
 def _voyage(payload: bytes) -> tuple[int, Static] | str:
@@ -261,7 +265,12 @@ def _voyage(payload: bytes) -> tuple[int, Static] | str:
         return _NO_CHARACTER
     length_m, width_m = dimensions(bits >> 39 & 511, bits >> 30 & 511, bits >> 24 & 63, bits >> 18 & 63)
     static = static_report(
-        bits >> 218 & 0x3FFFFFFF, _text(bits >> 176, 7), _text(bits >> 56, 20), bits >> 48 & 255, length_m, width_m
+        bits >> 218 & 0x3FFFFFFF,
+        _text(bits >> 176, 7),
+        _text(bits >> 56, 20),
+        class_of_type(bits >> 48 & 255),
+        length_m,
+        width_m,
     )
     return bits >> 250 & 0x3FFFFFFF, static
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import xor
 
 from msgspec import Struct
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+from apss_fusion.feeds.ais_times import EARLIEST, EPOCH, LATEST
 
-#: From 1990, before there was AIS, to 2100: a number outside is not a time.
-_EARLIEST_US = 631_152_000_000_000
-_LATEST_US = 4_102_444_800_000_000
+_MICROSECOND = timedelta(microseconds=1)
+_EARLIEST_US = (EARLIEST - EPOCH) // _MICROSECOND
+_LATEST_US = (LATEST - EPOCH) // _MICROSECOND
 _DIGITS = re.compile(rb"[0-9]{9,14}(?:\.[0-9]{1,9})?", re.ASCII)
 _TAG_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d)[.:](\d\d)[.:](\d\d)", re.ASCII)
 _STATION = re.compile(rb"[\x21-\x7e]{1,64}")
@@ -47,7 +46,7 @@ CHECK_FIELDS = {
     for digits, value in HEX_BYTES.items()
 }
 #: A sentence with its tag block, where several were written into one line.
-_PIECE = re.compile(rb"(?:\\[^\\]*\\)?[!$][^!$\\]*")
+_PIECE = re.compile(rb"(?:\\[^\\]*\\)?[!$]..VD[MO],[^!$\\*]*\*[0-9A-Fa-f]{2}[^!$\\]*", re.DOTALL)
 
 
 def fault_of(line: bytes) -> str | None:
@@ -87,6 +86,7 @@ def first_time(fields: list[bytes]) -> int | None:
     return None
 
 
+@lru_cache(maxsize=8192)
 def datetime_of(time_us: int) -> datetime:
     """The UTC time of microseconds since 1970."""
     return EPOCH + timedelta(microseconds=time_us)
@@ -113,6 +113,7 @@ class Tag(Struct, frozen=True):
 NO_TAG = Tag()
 
 
+@lru_cache(maxsize=8192)
 def parse_tag(block: bytes) -> Tag:
     """What a tag block, without its backslashes, tells; what is no field or has no value is passed over.
 

@@ -53,10 +53,12 @@ class GfwCsv(Decoder):
     )
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether the first line names the columns of a detection table."""
         return columns(head) >= _COLUMNS
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the rows of a scene may stand anywhere."""
         scenes: dict[str, Scene] = {}
         return table_items(stream, (_COLUMNS,), partial(_add, scenes), lambda: (s.decoded() for s in scenes.values()))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from struct import Struct
 
-from stanag4607 import DwellSegment, JobDefinitionSegment, TargetReport
+from stanag4607 import DwellSegment, JobDefinitionSegment
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Reject
 from apss_fusion.feeds.gmti_common import ground_covariance, line_of_sight
 from apss_fusion.feeds.identity import content_id
@@ -58,6 +59,12 @@ _DOMAINS: dict[str | None, Domain] = {
 }
 _NO_OBJECTS = ("clutter", "phantom")
 
+#: Values of a target report as they were written, by field: 7 is D32.7.
+_Target = dict[int, int]
+_FORMATS = dict(enumerate("HiIhhhhHbBBHHBHBIb", 1))
+#: Degrees a step of SA32 and BA32.
+_LAT_STEP, _LON_STEP = 180.0 / 2**32, 360.0 / 2**32
+
 
 def p_detect(job: JobDefinitionSegment | None) -> float | None:
     """J25 as a probability."""
@@ -85,46 +92,67 @@ def longitude(degrees: float) -> float:
 
 
 def detections(
-    dwell: DwellSegment, job: JobDefinitionSegment | None, dwell_id: str, packet: int
+    dwell: DwellSegment, job: JobDefinitionSegment | None, segment_id: str, packet: int
 ) -> tuple[tuple[Detection, ...], list[Reject]]:
-    """The detections of a dwell, and dead letters of targets without a position."""
-    targets, lat, lon = [], [], []
+    """The detections of a dwell segment, and dead letters of targets without a position."""
+    if not dwell.targets:
+        return (), []
+    present = dwell.mask.present_target_fields
+    layout = Struct(">" + "".join(_FORMATS[field] for field in present))
+    places = _Places(dwell)
+    targets: list[_Target] = []
+    lat: list[float] = []
+    lon: list[float] = []
+    ids: list[str] = []
     problems: list[Reject] = []
-    for index, target in enumerate(dwell.targets):
+    seen: Counter[bytes] = Counter()
+    for report in dwell.targets:
+        content = report.to_bytes()
+        target = dict(zip(present, layout.unpack(content), strict=True))
         try:
-            place = dwell.target_location(index)
-        except ValueError as error:
-            problems.append(Reject(str(error), "D32.4", packet, target.to_bytes(), is_record=False))
+            place = places.of(target)
+        except BadValue as error:
+            problems.append(Reject(error.reason, error.field, packet, content, is_record=False))
             continue
-        if place is None:
-            problems.append(Reject("the target has no position", "D32.2", packet, target.to_bytes(), is_record=False))
-            continue
+        seen[content] += 1
+        ids.append(content_id(segment_id, content, str(seen[content])))
         targets.append(target)
-        lat.append(float(place.latitude.degrees))
-        lon.append(longitude(float(place.longitude.degrees)))
+        lat.append(place[0])
+        lon.append(place[1])
     if not targets:
         return (), problems
-    sensor = (
-        float(dwell.sensor_latitude.degrees),
-        longitude(float(dwell.sensor_longitude.degrees)),
-        dwell.sensor_altitude_centimeters / 100.0,
-    )
+    sensor_lon = longitude(float(dwell.sensor_longitude.degrees))
+    sensor = (float(dwell.sensor_latitude.degrees), sensor_lon, dwell.sensor_altitude_centimeters / 100.0)
     # Where no height is given, the target lies on the earth model: near enough the ellipsoid for a direction.
-    heights = [float(target.geodetic_height_meters or 0) for target in targets]
-    sight = line_of_sight(sensor, lat, lon, heights)
-    seen: Counter[bytes] = Counter()
-    found = []
-    for target, *place in zip(targets, lat, lon, *sight, strict=True):
-        content = target.to_bytes()
-        seen[content] += 1
-        detection_id = content_id(dwell_id, content, str(seen[content]))
-        found.append(_detection(target, job, detection_id, *(float(x) for x in place)))
-    return tuple(found), problems
+    sight = line_of_sight(sensor, lat, lon, [float(target.get(6, 0)) for target in targets])
+    rows = zip(targets, ids, lat, lon, *(column.tolist() for column in sight), strict=True)
+    return tuple(_detection(job, *row) for row in rows), problems
+
+
+class _Places:
+    """Positions of the targets of a dwell, exact to the step of the format."""
+
+    def __init__(self, dwell: DwellSegment) -> None:
+        self._lat, self._lon = dwell.center_latitude.raw, dwell.center_longitude.raw
+        self._lat_scale, self._lon_scale = dwell.latitude_scale, dwell.longitude_scale
+
+    def of(self, target: _Target) -> tuple[float, float]:
+        """Latitude and longitude in degrees; `BadValue` where there is none."""
+        if 2 in target and 3 in target:
+            lat, lon = target[2], target[3]
+        elif 4 in target and 5 in target and self._lat_scale is not None and self._lon_scale is not None:
+            lat = self._lat + target[4] * self._lat_scale.raw
+            lon = (self._lon + target[5] * self._lon_scale.raw) % 2**32
+        else:
+            raise BadValue("D32.2", "the target has no position")
+        if abs(lat) > 2**31:
+            raise BadValue("D32.4", "the latitude lies beyond a pole")
+        return lat * _LAT_STEP, longitude(lon * _LON_STEP)
 
 
 def _detection(
-    target: TargetReport,
     job: JobDefinitionSegment | None,
+    target: _Target,
     detection_id: str,
     lat: float,
     lon: float,
@@ -133,19 +161,18 @@ def _detection(
     slant_range_m: float,
 ) -> Detection:
     seen_from_afar = slant_range_m > 1.0
-    name = CLASSES.get(target.classification or 0)
-    percent = target.classification_probability_percent
+    name, percent = CLASSES.get(target.get(10, 0)), target.get(11)
     share = percent / 100.0 if name is not None and percent is not None and percent <= 100 else None
-    height_m = target.geodetic_height_meters
+    height_m = target.get(6)
     rate_mps = _range_rate_mps(target)
     return Detection(
         detection_id=detection_id,
         lat=lat,
         lon=lon,
         cov_enu_m2=_covariance(target, job, az_deg, el_deg, slant_range_m) if seen_from_afar else None,
-        alt_m=height_m,
+        alt_m=None if height_m is None else float(height_m),
         alt_datum=None if height_m is None else "HAE",
-        alt_sigma_m=None if height_m is None else _above_zero(target.height_uncertainty_meters, 1.0),
+        alt_sigma_m=None if height_m is None else _sigma(target.get(14), 1.0),
         range_rate_mps=rate_mps,
         range_rate_sigma_mps=None if rate_mps is None else _range_rate_sigma_mps(target, job),
         los_az_deg=az_deg if seen_from_afar else None,
@@ -156,36 +183,33 @@ def _detection(
     )
 
 
-def _range_rate_mps(target: TargetReport) -> float | None:
-    rate, wrap = target.radial_velocity_centimeters_per_second, target.wrap_velocity_centimeters_per_second
+def _range_rate_mps(target: _Target) -> float | None:
+    rate, wrap = target.get(7), target.get(8)
     if rate is None or (wrap and wrap / 100.0 < MIN_WRAP_MPS):
         return None
     return rate / 100.0
 
 
-def _range_rate_sigma_mps(target: TargetReport, job: JobDefinitionSegment | None) -> float | None:
-    sigma = _above_zero(target.radial_velocity_uncertainty_centimeters_per_second, 0.01)
+def _range_rate_sigma_mps(target: _Target, job: JobDefinitionSegment | None) -> float | None:
+    sigma = _sigma(target.get(15), 0.01)
     if sigma is None and job is not None:
-        sigma = _above_zero(job.nominal_radial_velocity_standard_deviation_centimeters_per_second, 0.01)
+        sigma = _sigma(job.nominal_radial_velocity_standard_deviation_centimeters_per_second, 0.01)
     return sigma
 
 
 def _covariance(
-    target: TargetReport, job: JobDefinitionSegment | None, az_deg: float, el_deg: float, slant_range_m: float
+    target: _Target, job: JobDefinitionSegment | None, az_deg: float, el_deg: float, slant_range_m: float
 ) -> tuple[float, float, float] | None:
-    slant = _above_zero(target.slant_range_uncertainty_centimeters, 0.01)
-    cross = _above_zero(target.cross_range_uncertainty_decimeters, 0.1)
-    if job is not None:
-        slant = slant or _above_zero(job.nominal_slant_range_standard_deviation_centimeters, 0.01)
-        angle = job.nominal_cross_range_standard_deviation
-        if cross is None and angle is not None:
-            cross = _above_zero(math.radians(angle.degrees), slant_range_m)
+    slant, cross = _sigma(target.get(12), 0.01), _sigma(target.get(13), 0.1)
+    if slant is None and job is not None:
+        slant = _sigma(job.nominal_slant_range_standard_deviation_centimeters, 0.01)
+    if cross is None and job is not None and (angle := job.nominal_cross_range_standard_deviation) is not None:
+        cross = _sigma(math.radians(angle.degrees), slant_range_m)
     if slant is None or cross is None:
         return None
-    height = _above_zero(target.height_uncertainty_meters, 1.0) or 0.0
-    return ground_covariance(az_deg, el_deg, slant, cross, height)
+    return ground_covariance(az_deg, el_deg, slant, cross, _sigma(target.get(14), 1.0) or 0.0)
 
 
-def _above_zero(value: Any, unit: float) -> float | None:
+def _sigma(value: float | None, unit: float) -> float | None:
     """A standard deviation in SI units; zero is no statement."""
     return value * unit if value else None

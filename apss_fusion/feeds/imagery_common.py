@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import msgspec
 from msgspec import Raw, Struct, structs
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoded, Ignored, Item, Reject, lines
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.until_fault import UntilFault
@@ -34,16 +35,8 @@ _TIME = re.compile(
 _WKT = re.compile(
     r"\s*(?:SRID=4326;)?\s*(POLYGON|MULTIPOLYGON)\s*Z?\s*(\([\s\d.,eE()+-]*\))\s*", re.ASCII | re.IGNORECASE
 )
-_WKT_POSITION = re.compile(r"([^\s,()]+)\s+([^\s,()]+)(?:\s+[^\s,()]+)?")
-
-
-class BadValue(Exception):
-    """A value that makes its record unusable: which field, and why."""
-
-    def __init__(self, field: str | None, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
-        self.reason = reason
+# Anchored at the start of a number, so that a long run of digits is looked at once.
+_WKT_POSITION = re.compile(r"(?<![^\s,()])([^\s,()]+)\s+([^\s,()]+)(?:\s+[^\s,()]+)?", re.ASCII)
 
 
 def number(value: object, field: str, low: float = -math.inf, high: float = math.inf) -> float | None:

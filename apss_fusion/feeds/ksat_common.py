@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoded, Ignored
 from apss_fusion.feeds.identity import content_id
-from apss_fusion.feeds.imagery_common import LONGEST_SCENE, BadValue, Scene, needed_text, number, positive, utc_time
+from apss_fusion.feeds.imagery_common import LONGEST_SCENE, Scene, needed_text, number, positive, utc_time
 from apss_fusion.model import Detection, Source
 
 SOURCE = Source(

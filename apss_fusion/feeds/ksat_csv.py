@@ -27,11 +27,13 @@ class KsatCsv(Decoder):
     source: ClassVar[Source] = SOURCE
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether the first line names the columns of either form."""
         names = columns(head)
         return names >= _VENDOR or names >= _MERGED
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the rows of a scene may stand anywhere."""
         scenes = KsatScenes(self.name)
 
         def add(cells: dict[str, str]) -> Ignored | None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoder, Ignored, Item
-from apss_fusion.feeds.imagery_common import BadValue, element_items, footprint_of_geojson, position
+from apss_fusion.feeds.imagery_common import element_items, footprint_of_geojson, position
 from apss_fusion.feeds.ksat_common import SOURCE, KsatScenes, attributes
 from apss_fusion.feeds.until_fault import UntilFault
 from apss_fusion.feeds.whole_json import parse, read_whole
@@ -26,11 +27,13 @@ class KsatGeoJson(Decoder):
     source: ClassVar[Source] = SOURCE
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether a feature collection has the service's table in a description."""
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         return start.startswith(b"{") and b'"FeatureCollection"' in start and b"<td>ProductId</td>" in start
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the frame may stand anywhere."""
         scenes = KsatScenes(self.name)
         source = UntilFault(stream)
         yield from element_items(parse(read_whole(source), ("features",)), partial(_add, scenes))

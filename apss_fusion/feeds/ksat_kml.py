@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, ClassVar
 from xml.parsers import expat
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import MAX_LINE_BYTES, Decoder, Ignored, Item, Reject
-from apss_fusion.feeds.imagery_common import BadValue, footprint_of_rings, position
+from apss_fusion.feeds.imagery_common import footprint_of_rings, position
 from apss_fusion.feeds.ksat_common import SOURCE, KsatScenes, attributes
 from apss_fusion.feeds.until_fault import UntilFault
 from apss_fusion.model import Source
@@ -29,11 +30,13 @@ class KsatKml(Decoder):
     source: ClassVar[Source] = SOURCE
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether KML has the service's table in a description."""
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         return start.startswith(b"<") and b"<kml" in start and b"<td>ProductId</td>" in start
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the frame may stand anywhere."""
         reader = _Placemarks()
         scenes = KsatScenes(self.name)
         count = 0

@@ -48,16 +48,16 @@ class Looks(Decoder):
     @classmethod
     def recognises(cls, head: bytes) -> bool:
         """Whether one of the first lines is a look, or the only line begins like one."""
-        first, *others = head.removeprefix(_BOM).lstrip().split(b"\n", 10)
-        for line in (first, *others):
+        heads = head.removeprefix(_BOM).strip().splitlines()[:10]
+        for line in heads:
             try:
                 msgspec.json.decode(line, type=_Names)
                 return True
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue
-        if others or _LONG_LOOK.match(first) is None:
+        if len(heads) != 1 or _LONG_LOOK.match(heads[0]) is None:
             return False
-        return b'"source_id"' in first and b'"track_id"' not in first
+        return b'"source_id"' in heads[0] and b'"track_id"' not in heads[0]
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """The look of each line, after its bad detections; blank lines are no records."""

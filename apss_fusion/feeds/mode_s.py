@@ -4,9 +4,8 @@ rs1090 checks and splits the frames of ADS-B (downlink formats 17 and 18), in bl
 halves of positions, and what an aircraft said before (velocity, callsign, accuracy), is kept here for each address, so
 that the looks do not depend on where blocks or inputs are cut.
 
-Three things that rs1090 0.7 makes of a velocity or altitude are not taken over: "no information" in a component of the
-velocity (it reads as -1 kt), the factor 4 of supersonic velocities, and it refuses frames above 50,000 ft as garbled
-(they become dead letters).
+Of velocities, two things are not taken from rs1090 0.7: it reads "no information" in a component as -1 kt, and leaves
+out the factor 4 of supersonic ones. Frames above 50,000 ft it refuses as garbled; they become dead letters.
 """
 
 from __future__ import annotations
@@ -83,10 +82,9 @@ class _Velocity(Struct, array_like=True):
 
 
 class _Status(Struct, array_like=True):
-    """What the last operational or target status says."""
+    """What the last operational or target status says; nothing in version 0, which grades each position by its type."""
 
     time: float
-    version: int
     nac_p: int | None
     gva: int | None
     #: Whether directions on the ground are magnetic.
@@ -125,7 +123,7 @@ class ModeS(Decoder):
     @classmethod
     def recognises(cls, head: bytes) -> bool:
         """Whether one of the first lines is an object with a time and a frame of 7 or 14 bytes."""
-        for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:10]:
+        for line in head.removeprefix(b"\xef\xbb\xbf").splitlines()[:10]:
             try:
                 if _is_hex(msgspec.json.decode(line, type=_Line).frame):
                     return True
@@ -277,10 +275,10 @@ def _velocity(time: float, frame: str, message: dict[str, Any]) -> _Velocity:
 
 
 def _status(old: _Status | None, time: float, message: dict[str, Any]) -> _Status:
-    """The status after a type 31 message, or after a type 29 one, which only version 2 has and which has less in it."""
+    """The status after a type 31 message, or after a type 29 one, which has less in it."""
     if message["bds"] == "62":
-        return _Status(time, 2, message.get("NACp"), old.gva if old else None, old.magnetic if old else False)
-    return _Status(time, message.get("version", 0), message.get("NACp"), message.get("GVA"), message.get("HRD") == 1)
+        return _Status(time, message.get("NACp"), old.gva if old else None, old.magnetic if old else False)
+    return _Status(time, message.get("NACp"), message.get("GVA"), message.get("HRD") == 1)
 
 
 def _look(
@@ -288,8 +286,8 @@ def _look(
 ) -> Look:
     speed = course = vertical_rate = velocity_sigma = None
     status = aircraft.status
-    if status and (status.version == 0 or abs(time - status.time) > MEMORY_S):
-        status = None  # version 0 states its accuracy in the type of each message
+    if status and abs(time - status.time) > MEMORY_S:
+        status = None
     if message["bds"] == "06":
         speed, course = message.get("groundspeed"), message.get("track")
         speed = None if speed is None else speed * KNOT_MPS

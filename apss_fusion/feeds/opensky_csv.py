@@ -7,6 +7,7 @@ unknown. An aircraft on the ground has no altitude that means anything.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import re
@@ -80,7 +81,7 @@ class OpenSky(Decoder):
         head = head.removeprefix(b"\xef\xbb\xbf")
         if head.lstrip().startswith(b"{"):
             return _API_HEAD.match(head) is not None
-        return set(_NEEDED) <= set(_fields(head.split(b"\n", 1)[0].rstrip(b"\r")))
+        return set(_NEEDED) <= set(_fields((head.splitlines() or [b""])[0]))
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item a row or element; headers and blank lines are no records."""
@@ -200,9 +201,12 @@ class _UnusableError(ValueError):
 
 def _fields(line: bytes) -> list[str]:
     text = line.decode("utf-8", errors="replace")
+    fields = text.split(",")
     if '"' in text:
-        return [field.strip() for field in next(csv.reader([text]), [])]
-    return [field.strip() for field in text.split(",")]
+        # What is no CSV stays as it is.
+        with contextlib.suppress(csv.Error):
+            fields = next(csv.reader([text]), [])
+    return [field.strip() for field in fields]
 
 
 def _number(values: dict[str, object], name: str) -> float | None:

@@ -205,7 +205,7 @@ class Readsb(Decoder):
     def _is_known(self, address: str, seconds: float, lat: float, lon: float) -> bool:
         last = self._last.pop(address, None)
         known = last is not None and last[1:] == (lat, lon) and abs(seconds - last[0]) <= _SAME_TIME_S
-        self._last[address] = last if last is not None and known else (seconds, lat, lon)
+        self._last[address] = (seconds, lat, lon)
         if len(self._last) > MAX_AIRCRAFT:
             del self._last[next(iter(self._last))]
         return known

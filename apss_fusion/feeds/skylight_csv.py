@@ -24,11 +24,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO, ClassVar
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoder, Ignored, Item
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.imagery_common import (
     LONGEST_SCENE,
-    BadValue,
     Row,
     Scene,
     columns,
@@ -70,10 +70,12 @@ class SkylightSentinel1(Decoder):
     )
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether the first line names the columns, by the satellite of the first row."""
         return columns(head) >= _COLUMNS and not _first_scene(head).startswith("S2")
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the rows of a scene may stand anywhere."""
         return _items(stream)
 
 
@@ -98,10 +100,12 @@ class SkylightSentinel2(Decoder):
     )
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether the first line names the columns, by the satellite of the first row."""
         return columns(head) >= _COLUMNS and _first_scene(head).startswith("S2")
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the rows of a scene may stand anywhere."""
         return _items(stream)
 
 

@@ -42,6 +42,7 @@ from stanag4607 import (
     decode_packet,
 )
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoded, Decoder, Ignored, Item, Reject, Used
 from apss_fusion.feeds.gmti_common import dwell_area, lies_near
 from apss_fusion.feeds.gmti_packets_common import (
@@ -75,13 +76,6 @@ _Job = tuple[bytes, int, int]
 _Saved = tuple[list[tuple[_Mission, datetime]], list[tuple[_Job, bytes]]]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-class _Unusable(Exception):
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
-        self.reason = reason
 
 
 class _Dwell(msgspec.Struct):
@@ -131,19 +125,22 @@ class Stanag4607(Decoder):
         self._jobs: dict[_Job, bytes] = {}
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether a packet header and the header of a segment of the standard come first."""
         return starts_with_packet(head)
 
     def state(self) -> bytes:
         """The missions (their dates) and job definitions that later packets refer to."""
         return msgspec.msgpack.encode((list(self._missions.items()), list(self._jobs.items())))
 
-    def restore(self, state: bytes) -> None:  # noqa: D102
+    def restore(self, state: bytes) -> None:
+        """Know the missions and jobs of an earlier input."""
         if state:
             missions, jobs = msgspec.msgpack.decode(state, type=_Saved)
             self._missions, self._jobs = dict(missions), dict(jobs)
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Looks dwell by dwell, each once the next dwell or the end shows that it is complete."""
         pending: _Dwell | None = None
         source = UntilFault(stream)
         for count, packet in enumerate(packets(source), 1):
@@ -204,7 +201,7 @@ class Stanag4607(Decoder):
                     problems += bad_targets
             except DecodeError as error:
                 problems.append(Reject(str(error), None, count, segment.payload))
-            except _Unusable as error:
+            except BadValue as error:
                 problems.append(Reject(error.reason, error.field, count, segment.payload))
         return dwells, problems, used
 
@@ -215,7 +212,7 @@ class Stanag4607(Decoder):
         except ValueError:
             date = datetime.min.replace(tzinfo=UTC)
         if not 1970 <= date.year < 2200:
-            raise _Unusable("M5", "M5 to M7 are not a date of the years 1970 to 2199")
+            raise BadValue("M5", "M5 to M7 are not a date of the years 1970 to 2199")
         _remember(self._missions, (header.platform_id, header.mission_id), date, MAX_MISSIONS)
 
     def _dwell(self, header: PacketHeader, segment: Segment, count: int) -> tuple[_Dwell, list[Reject]]:
@@ -224,7 +221,7 @@ class Stanag4607(Decoder):
         dwell = decode_dwell_segment(Segment(DWELL, payload), max_target_reports=65535)
         date = self._missions.get((header.platform_id, header.mission_id))
         if date is None:
-            raise _Unusable("M5", "no mission segment has told the date")
+            raise BadValue("M5", "no mission segment has told the date")
         time = date + timedelta(milliseconds=dwell.dwell_time_milliseconds)
         saved = self._jobs.get((header.platform_id, header.mission_id, header.job_id))
         job = None if saved is None else decode_job_definition_segment(Segment(JOB, saved))
@@ -235,7 +232,7 @@ class Stanag4607(Decoder):
             time.isoformat(),
             _geometry(dwell),
         )
-        found, bad_targets = detections(dwell, job, dwell_id, count)
+        found, bad_targets = detections(dwell, job, content_id(dwell_id, payload), count)
         centre = (float(dwell.center_latitude.degrees), longitude(float(dwell.center_longitude.degrees)))
         look = Look(
             look_id=dwell_id,

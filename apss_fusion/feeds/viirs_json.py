@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, ClassVar
 
 from msgspec import Raw
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoder, Item, Reject
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.imagery_common import (
-    BadValue,
     Scene,
     element_items,
     footprint_of_rings,
@@ -52,12 +52,14 @@ class ViirsJson(Decoder):
     )
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether an object has the names of an answer."""
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         framed = b'"acquisition_time"' in start and b'"frame_extents"' in start
         return start.startswith(b"{") and (framed or (b'"predictions"' in start and b'"nanowatts"' in start))
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, and the look."""
         source = UntilFault(stream)
         document = parse(read_whole(source), ("predictions",))
         if document.broken is not None and not document.beside:

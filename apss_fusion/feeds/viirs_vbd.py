@@ -18,10 +18,10 @@ from datetime import datetime
 from functools import partial
 from typing import BinaryIO, ClassVar
 
+from apss_fusion.feeds.bad_value import BadValue
 from apss_fusion.feeds.base import Decoder, Ignored, Item
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.imagery_common import (
-    BadValue,
     Scene,
     columns,
     number,
@@ -67,10 +67,12 @@ class ViirsVbd(Decoder):
     )
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: D102
+    def recognises(cls, head: bytes) -> bool:
+        """Whether the first line names the columns of the nightly files."""
         return columns(head) >= _COLUMNS
 
-    def items(self, stream: BinaryIO) -> Iterator[Item]:  # noqa: D102
+    def items(self, stream: BinaryIO) -> Iterator[Item]:
+        """Dead letters as they come, the looks at the end: the rows of a granule may stand anywhere."""
         scenes: dict[str, Scene] = {}
         return table_items(stream, (_COLUMNS,), partial(_add, scenes), lambda: (s.decoded() for s in scenes.values()))
 

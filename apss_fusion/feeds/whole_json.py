@@ -83,7 +83,7 @@ def parse(data: bytes, keys: tuple[str, ...] = ()) -> Document:
 def _salvaged(data: bytes, keys: tuple[str, ...], reason: str) -> Document:
     """The elements before the break, read one by one by the more lenient decoder of the standard library."""
     text = data.decode("utf-8", errors="replace")
-    decoder = json.JSONDecoder(parse_constant=lambda _: None)
+    decoder = json.JSONDecoder()
     elements: list[Raw] = []
     beside: dict[str, Raw] = {}
     start = re.search(rf'"(?:{"|".join(keys)})"\s*:\s*\[', text) if keys else re.match(r"\s*\[", text)
@@ -97,7 +97,9 @@ def _salvaged(data: bytes, keys: tuple[str, ...], reason: str) -> Document:
         at = _skip(text, at)
         while text[at : at + 1] != "]":
             element, end = decoder.raw_decode(text, at)
-            elements.append(Raw(msgspec.json.encode(element)))
+            given = text[at:end]
+            is_json = "NaN" not in given and "Infinity" not in given
+            elements.append(Raw(given.encode() if is_json else msgspec.json.encode(element)))  # NaN becomes null
             at = _skip(text, end)
             if text[at : at + 1] == ",":
                 at = _skip(text, at + 1)

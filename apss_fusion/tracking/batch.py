@@ -91,7 +91,7 @@ class LookBatch:
         looks["id_at"] -= text_start
         detections["id_at"] -= text_start
         text = self.text[text_start:text_stop]
-        return LookBatch(looks, detections, text, _used_footprints(looks, self.footprints))
+        return LookBatch(looks, detections, text, used_footprints(looks, self.footprints))
 
     def order(self, indices: ArrayLike) -> LookBatch:
         """The looks with these numbers, in this order, as a batch of their own."""
@@ -100,7 +100,7 @@ class LookBatch:
         looks, detections = np.zeros(len(chosen), LOOK), np.zeros(n_detections, DETECTION)
         text = np.zeros(n_text, np.uint8)
         _gather(chosen, self.looks, self.detections, self.text, looks, detections, text)
-        return LookBatch(looks, detections, text, _used_footprints(looks, self.footprints))
+        return LookBatch(looks, detections, text, used_footprints(looks, self.footprints))
 
     @staticmethod
     def concat(batches: Sequence[LookBatch]) -> LookBatch:
@@ -124,14 +124,14 @@ class LookBatch:
             footprints += b.footprints
             rejected += [Rejection(r.look + given, r.detection, r.field, r.reason) for r in b.rejected]
             i, j, at, given = i + len(b), j + len(b.detections), at + len(b.text), given + b.given
-        return LookBatch(looks, detections, text, _used_footprints(looks, footprints), rejected, given)
+        return LookBatch(looks, detections, text, used_footprints(looks, footprints), rejected, given)
 
     def _text(self, row: np.void) -> str:
         start = int(row["id_at"])
         return self.text[start : start + int(row["id_length"])].tobytes().decode()
 
 
-def _used_footprints(looks: NDArray[np.void], footprints: list[Footprint]) -> list[Footprint]:
+def used_footprints(looks: NDArray[np.void], footprints: list[Footprint]) -> list[Footprint]:
     """The footprints that `looks` use, each once, in the order of their first use; renumbers the looks in place."""
     used: list[Footprint] = []
     numbers: dict[int, int] = {}

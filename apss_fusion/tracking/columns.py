@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.tracking.detection_rows import ELLIPSE, N_NUMBERS, NUMBERS
+from apss_fusion.tracking.look_rows import LOOK_NUMBERS
 from apss_fusion.tracking.rows import DATUM_NAMES, DOMAIN_NAMES
 from apss_fusion.tracking.times import times_us
-
-LOOK_NUMBERS = ("p_detect", "clutter_per_km2", "min_detectable_speed_mps")
 
 _DOMAINS = {name: number for number, name in enumerate(DOMAIN_NAMES)}
 _DATUMS = {name: number for number, name in enumerate(DATUM_NAMES)}
@@ -36,25 +35,31 @@ class Columns:
     Unknown numbers are NaN, unknown times `NO_TIME_US`, and `BAD_TIME_US` is a time that cannot be read.
     """
 
-    look_ids: list[bytes]
+    #: Bytes that hold all ids, UTF-8, and where each look's, (n,), and detection's, (m,), begins; how long it is.
+    text: NDArray[np.uint8]
+    look_id_at: NDArray[np.int64]
+    look_id_length: NDArray[np.int64]
+    detection_id_at: NDArray[np.int64]
+    detection_id_length: NDArray[np.int64]
+    #: Numbers of the sources, (n,).
     sources: NDArray[np.int32]
     time_us: NDArray[np.int64]
     end_us: NDArray[np.int64]
     received_us: NDArray[np.int64]
     #: `LOOK_NUMBERS`, (3, n).
     look_numbers: NDArray[np.float64]
-    #: Index into `footprints`, -1 for none, and the hash of its content, 0 for none.
-    footprint: NDArray[np.int32]
-    footprint_hash: NDArray[np.uint64]
-    footprints: list[Footprint]
+    #: Number of detections, (n,).
     counts: NDArray[np.int64]
-    detection_ids: list[bytes]
     #: `NUMBERS`, the ellipse and the covariance, (N_NUMBERS, m).
     numbers: NDArray[np.float64]
     detection_time_us: NDArray[np.int64]
     domain: NDArray[np.int8]
     datum: NDArray[np.int8]
     attributes: NDArray[np.int64]
+    #: Index into `footprints`, -1 for none, and the hash of its content, 0 for none, (n,).
+    footprint: NDArray[np.int32]
+    footprint_hash: NDArray[np.uint64]
+    footprints: list[Footprint] = field(default_factory=list)
     #: What is known to be wrong from the start, by look and by detection (of all m).
     look_faults: dict[int, Fault] = field(default_factory=dict)
     detection_faults: dict[int, Fault] = field(default_factory=dict)
@@ -69,23 +74,32 @@ class Columns:
         detections = detections & looks[owner]
         counts = np.bincount(owner[detections], minlength=len(self.counts))[looks]
         return Columns(
-            [x for x, keep in zip(self.look_ids, looks.tolist(), strict=True) if keep],
+            self.text,
+            self.look_id_at[looks],
+            self.look_id_length[looks],
+            self.detection_id_at[detections],
+            self.detection_id_length[detections],
             self.sources[looks],
             self.time_us[looks],
             self.end_us[looks],
             self.received_us[looks],
             np.ascontiguousarray(self.look_numbers[:, looks]),
-            self.footprint[looks],
-            self.footprint_hash[looks],
-            self.footprints,
             counts.astype(np.int64),
-            [x for x, keep in zip(self.detection_ids, detections.tolist(), strict=True) if keep],
             np.ascontiguousarray(self.numbers[:, detections]),
             self.detection_time_us[detections],
             self.domain[detections],
             self.datum[detections],
             self.attributes[detections],
+            self.footprint[looks],
+            self.footprint_hash[looks],
+            self.footprints,
         )
+
+    def note_empty_ids(self) -> None:
+        """Add the faults of ids without a character."""
+        self.look_faults |= dict.fromkeys(np.flatnonzero(self.look_id_length == 0).tolist(), ("look_id", "empty"))
+        empty = np.flatnonzero(self.detection_id_length == 0).tolist()
+        self.detection_faults |= dict.fromkeys(empty, ("detection_id", "empty"))
 
 
 def columns_of(
@@ -122,28 +136,44 @@ def columns_of(
         _put(look_numbers[i], list(map(get, looks)))
     source_ids = [look.source_id for look in looks]
     sources = {name: source_number(name) for name in dict.fromkeys(source_ids)}
+    text, at, length = _joined([look.look_id for look in looks] + [d.detection_id for d in detections])
     columns = Columns(
-        [look.look_id.encode() for look in looks],
+        text,
+        at[:n],
+        length[:n],
+        at[n:],
+        length[n:],
         np.fromiter(map(sources.__getitem__, source_ids), np.int32, n),
         times_us([look.time for look in looks]),
         times_us([look.time_end for look in looks]),
         times_us([look.time_received for look in looks]),
         look_numbers,
-        np.full(n, -1, np.int32),
-        np.zeros(n, np.uint64),
-        [],
         np.fromiter(map(len, per_look), np.int64, n),
-        [d.detection_id.encode() for d in detections],
         numbers,
         times_us([d.time for d in detections]),
         np.fromiter(map(_DOMAINS.__getitem__, [d.domain for d in detections]), np.int8, m),
         np.fromiter(map(_DATUMS.__getitem__, [d.alt_datum for d in detections]), np.int8, m),
         np.zeros(m, np.int64),
+        np.full(n, -1, np.int32),
+        np.zeros(n, np.uint64),
     )
-    _put_empty_ids(columns, source_ids)
+    columns.note_empty_ids()
+    if "" in sources:
+        columns.look_faults |= {i: ("source_id", "empty") for i, name in enumerate(source_ids) if not name}
     _put_attributes(columns, detections, attribute_number)
     _put_footprints(columns, looks, footprint)
     return columns
+
+
+def _joined(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """All texts one after the other as UTF-8, where each begins, and its length in bytes."""
+    whole = "".join(texts)
+    data = whole.encode()
+    if len(data) == len(whole):
+        length = np.fromiter(map(len, texts), np.int64, len(texts))
+    else:
+        length = np.fromiter([len(t.encode()) for t in texts], np.int64, len(texts))
+    return np.frombuffer(bytearray(data), np.uint8), np.cumsum(length) - length, length
 
 
 def _put(row: NDArray[np.float64], values: list[Any]) -> None:
@@ -166,16 +196,6 @@ def _put_nested(rows: NDArray[np.float64], detections: list[Any]) -> None:
     if covariances.count(None) < len(covariances):
         at = [j for j, c in enumerate(covariances) if c is not None]
         rows[len(ELLIPSE) :, at] = np.array([covariances[j] for j in at], np.float64).reshape(len(at), 3).T
-
-
-def _put_empty_ids(columns: Columns, source_ids: list[str]) -> None:
-    if not all(columns.look_ids):
-        columns.look_faults |= {i: ("look_id", "empty") for i, name in enumerate(columns.look_ids) if not name}
-    if not all(source_ids):
-        columns.look_faults |= {i: ("source_id", "empty") for i, name in enumerate(source_ids) if not name}
-    if not all(columns.detection_ids):
-        empty = [j for j, name in enumerate(columns.detection_ids) if not name]
-        columns.detection_faults |= dict.fromkeys(empty, ("detection_id", "empty"))
 
 
 def _put_attributes(columns: Columns, detections: list[Any], number: Callable[[Any, Any], int]) -> None:

@@ -84,6 +84,8 @@ _MAX_SIGMA = 1e9
 _LEAST_DETERMINANT = 1e-12
 _RAD = math.pi / 180.0
 
+#: Fault number of what was found wrong before: the reason is kept elsewhere.
+FAULT_KNOWN = 255
 #: Field and reason by fault number; 0 is none.
 FAULTS: tuple[tuple[str, str], ...] = (
     ("", ""),
@@ -108,6 +110,7 @@ FAULTS: tuple[tuple[str, str], ...] = (
     ("width_m", "not positive"),
     ("detection_prob", "not from 0 to 1"),
     ("domain", "the source is registered without this domain"),
+    ("detection_id", "met before in this look"),
 )
 (
     _OK,
@@ -132,6 +135,7 @@ FAULTS: tuple[tuple[str, str], ...] = (
     _BAD_WIDTH,
     _BAD_PROB,
     _BAD_DOMAIN,
+    DUPLICATE,
 ) = range(len(FAULTS))
 
 

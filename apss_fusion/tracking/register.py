@@ -154,6 +154,8 @@ class Register:
 
     Attributes
     ----------
+    ids
+        Source number to its id.
     heads
         Source number to the beginning of its JSON as a contributor,
         ``{"source_id":"x","nation":null,"modality":"AIS","n":``.
@@ -169,6 +171,7 @@ class Register:
         for name, source in sources.items():
             check_source(name, source)
         self.defaults = defaults or source_defaults()
+        self.ids = FragmentTable()
         self.heads = FragmentTable()
         self.sets = PairTable(self._union)
         self.markings = FragmentTable()
@@ -199,6 +202,7 @@ class Register:
         """The number of a source. ``name/STATION`` inherits the longest registered ``name`` before a slash.
 
         An id without a registered prefix gets the defaults of modality OTHER, is `UNMARKED` and adds a warning.
+        ``UnicodeEncodeError`` where the id cannot be written as UTF-8.
         """
         known = self._numbers.get(source_id)
         return self._add(source_id) if known is None else known
@@ -241,6 +245,7 @@ class Register:
         return self._registered[name]
 
     def _add(self, source_id: str) -> int:
+        name = source_id.encode()
         entry = self._entry(source_id)
         if entry is None:
             self.warnings.append(
@@ -249,6 +254,7 @@ class Register:
         source = entry or Source(modality="OTHER", classification=UNMARKED)
         number = self._numbers[source_id] = len(self._names)
         self._names.append(source_id)
+        self.ids.append(name)
         self._sources.append(source)
         if number >= len(self._parameters):
             self._parameters = np.concatenate([self._parameters, np.zeros(len(self._parameters), SOURCE)])

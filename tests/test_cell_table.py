@@ -118,14 +118,15 @@ def test_the_point_by_which_a_cell_is_interned_does_not_matter() -> None:
 
 
 def near_pairs(res: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pairs of points almost COVER * EDGE_M apart: in all directions, and across cells along their shortest edges."""
+    """Pairs of points almost COVER * EDGE_M apart: in all directions, and along the shortest edges of cells."""
     rng = np.random.default_rng(res)
     reach_m = ct.COVER * ct.EDGE_M[res]
     spread = 6.0 * ct.EDGE_M[res] / 6.4e6
     start = np.concatenate([about_pentagons(count // 2, spread, res), about_borders(count // 4, res)])
     start = np.concatenate([start, anywhere(count // 4, res)])
     lat, lon = geodetic(start)
-    # From every third point the way begins just beyond the corner of its cell, along an edge.
+    # Every third pair lies along the shortest edge of its cell, about the middle: were it longer than the edge, its
+    # ends would be in the two cells beyond the corners, which are no neighbours.
     azimuth = rng.uniform(-180.0, 180.0, len(lat))
     for k in range(0, len(lat), 3):
         cell = h3.latlng_to_cell(lat[k], lon[k], res)

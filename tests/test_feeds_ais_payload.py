@@ -75,7 +75,7 @@ def test_class_a_example() -> None:
 def test_class_a_example_moored() -> None:
     found = position_of("177KQJ5000G?tO`K>RA1wUbN0TKH")
     assert (found.mmsi, found.status, found.second) == (477553000, 5, 15)
-    assert (found.lat, found.lon) == (pytest.approx(47.582833, abs=1e-6), pytest.approx(-122.345833, abs=1e-6))
+    assert (found.lat, found.lon) == pytest.approx((47.582833, -122.345833), abs=1e-6)
     assert (found.speed_mps, found.course_deg, found.heading_deg) == (0.0, 51.0, 181.0)
 
 
@@ -84,7 +84,7 @@ def test_class_b_example() -> None:
     found = position_of(payload)
     bits = bits_of(payload)
     assert found.mmsi == unsigned(bits, 8, 30) == 338087471
-    assert (found.lat, found.lon) == (pytest.approx(40.684540, abs=1e-6), pytest.approx(-74.072132, abs=1e-6))
+    assert (found.lat, found.lon) == pytest.approx((40.684540, -74.072132), abs=1e-6)
     assert found.speed_mps == pytest.approx(0.1 * KNOT_MPS)
     assert (found.course_deg, found.heading_deg, found.second, found.status) == (79.6, None, 49, None)
 
@@ -95,7 +95,7 @@ def test_sar_aircraft_example() -> None:
     bits = bits_of(payload)
     assert found.mmsi == unsigned(bits, 8, 30) == 111232511
     assert found.alt_m == unsigned(bits, 38, 12) == 303.0
-    assert (found.lat, found.lon) == (pytest.approx(58.144, abs=1e-6), pytest.approx(-6.278843, abs=1e-6))
+    assert (found.lat, found.lon) == pytest.approx((58.144, -6.278843), abs=1e-6)
     assert found.speed_mps == pytest.approx(42 * KNOT_MPS)
     assert (found.course_deg, found.heading_deg, found.second) == (154.5, None, 15)
 
@@ -114,7 +114,7 @@ def test_long_range_example() -> None:
 def test_extended_class_b_example() -> None:
     found = position_of("C5N3SRgPEnJGEBT>NhWAwwo862PaLELTBJ:V00000000S0D:R220")
     assert found.mmsi == 367059850
-    assert (found.lat, found.lon) == (pytest.approx(29.543695, abs=1e-6), pytest.approx(-88.810393, abs=2e-6))
+    assert (found.lat, found.lon) == pytest.approx((29.543695, -88.810393), abs=2e-6)
     assert found.speed_mps == pytest.approx(8.7 * KNOT_MPS)
     assert found.course_deg == 335.9
     assert found.static == Static(name="CAPT.J.RIMES", class_name="cargo", length_m=26.0, width_m=8.0)
@@ -238,7 +238,7 @@ def test_bounds_and_reserved_values_are_unknown(kind: int) -> None:
 @pytest.mark.parametrize(("lat", "lon"), [(-90, -180), (90, 180), (-0.0000016, 0.0000016), (-33.9, 151.2)])
 def test_signs_and_corners(kind: int, lat: float, lon: float) -> None:
     found = position_of(ship(kind, lat=lat, lon=lon, accuracy=1))
-    assert (found.lat, found.lon) == (pytest.approx(lat, abs=1e-6), pytest.approx(lon, abs=1e-6))
+    assert (found.lat, found.lon) == pytest.approx((lat, lon), abs=1e-6)
     assert found.cov_enu_m2 == HIGH_ACCURACY_M2
 
 

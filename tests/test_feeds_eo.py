@@ -11,7 +11,7 @@ import pytest
 from conftest import recorded
 from hypothesis import given
 from hypothesis import strategies as st
-from test_feeds_sar import claims, damaged, data_lines, inside, tally
+from test_feeds_sar_tally import claims, damaged, data_lines, inside, tally
 
 from apss_fusion.feeds.base import Decoder
 from apss_fusion.feeds.skylight_csv import SkylightSentinel1, SkylightSentinel2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_feeds_gmti_encoder import dwell, job_definition, mission, packet, segment, target
-from test_feeds_sar import claims, tally
+from test_feeds_sar_tally import claims, tally
 
 from apss_fusion.feeds.base import Decoded, Item
 from apss_fusion.feeds.gmti_packets_common import MAX_PACKET_BYTES, Damage, packets, starts_with_packet

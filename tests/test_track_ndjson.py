@@ -257,6 +257,7 @@ def test_large_batches_are_written_in_portions(tmp_path: Path, monkeypatch: pyte
 def test_an_empty_compressed_file_is_one(tmp_path: Path) -> None:
     with open_track_writer(str(tmp_path / "t.gz")):
         pass
+    assert (tmp_path / "t.gz").read_bytes().startswith(b"\x1f\x8b")
     assert read(tmp_path / "t.gz") == b""
 
 
@@ -290,7 +291,8 @@ def test_standard_output_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_standard_output_that_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t"
     path.write_bytes(b"before\n")
-    with open(path, "a") as stdout:
+    # As the shell's ">>" opens it: its position is 0 until the first write.
+    with open(os.open(path, os.O_WRONLY | os.O_APPEND), "w") as stdout:
         monkeypatch.setattr("sys.stdout", stdout)
         with LineFile("-") as file, file_size_limit(17), pytest.raises(OSError, match="large"):
             file.write(b"one\ntwo\nthree\n")

@@ -1,9 +1,10 @@
 """The footprint of a look: which part of the globe it saw, for points, Gaussians and H3 cells.
 
 GeoJSON's edges are straight in longitude and latitude. Here an edge is straight in the tangent plane of the point
-asked (a great circle), which is the same within 2 m for an edge of 10 km up to 45 degrees of latitude, and within 120 m
-for one of a degree. Longer edges are divided along GeoJSON's line, so big footprints keep its meaning: a box from
-(0, 60) to (40, 70) has parallels for its edges. See `geojson` for the antimeridian and the poles.
+asked (a great circle). For an edge of 10 km that differs by 2 m at 45 degrees of latitude and 12 m at 80. Edges of more
+than a degree are divided along GeoJSON's line, which then differs by 0.3 km at most (0.5 km next to the poles): so big
+footprints keep its meaning, and a box from (0, 60) to (40, 70) has parallels for its edges. See `geojson` for the
+antimeridian and the poles.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from apss_fusion.geodesy.wgs84 import ECCENTRICITY_SQ, SEMI_MINOR_M
 
 #: An edge is divided until no part of it spans more degrees of longitude or latitude. The great circle through a part's
-#: ends leaves the line by at most 120 m then (at 45 degrees of latitude, from west to east).
+#: ends leaves the line by at most 0.3 km then (0.5 km beyond 85 degrees of latitude).
 LONGEST_EDGE_DEG = 1.0
 
 _Node = tuple[float, float]

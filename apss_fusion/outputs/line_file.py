@@ -11,7 +11,7 @@ import stat
 import sys
 import zlib
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 #: A compressed file is a row of gzip members of about this many bytes of text each.
 _MEMBER = 1 << 20
@@ -80,7 +80,7 @@ class LineFile:
             if self._own:
                 self._stream.close()
 
-    def __enter__(self) -> LineFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -23,6 +23,7 @@ from apss_fusion.simulation.scenario import (
     Camera,
     Direction,
     Imager,
+    Looking,
     MovingTargetRadar,
     Satellite,
     Scenario,
@@ -88,9 +89,9 @@ class Collector:
         elif isinstance(self.sensor, AdsbReceiver):
             yield from self._heard(sent["ADSB"], self.sensor)
         else:
-            for frame in self._frames():
+            for frame in self._frames(self.sensor):
                 if frame.footprint.touches(self.region, self.scenario.region.radius_km * 1000.0):
-                    yield self._look(frame)
+                    yield self._look(frame, self.sensor)
 
     # Cooperative sources
 
@@ -108,9 +109,7 @@ class Collector:
 
     # Sensors with a footprint
 
-    def _frames(self) -> Iterator[_Frame]:
-        sensor = self.sensor
-        assert not isinstance(sensor, AisReceiver | AdsbReceiver)  # noqa: S101
+    def _frames(self, sensor: Looking) -> Iterator[_Frame]:
         begin = np.arange(0.0, self.scenario.duration_s, sensor.frame_s)
         below, place = self._below(begin + sensor.frame_s / 2.0)
         before, _ = self._below(begin)
@@ -154,9 +153,7 @@ class Collector:
             return nvectors(*np.array(sensor.spots).T)
         return self.region[None] if isinstance(sensor, Camera) else ground_area(self.scenario)[None]
 
-    def _look(self, frame: _Frame) -> Arrival:
-        sensor = self.sensor
-        assert not isinstance(sensor, AisReceiver | AdsbReceiver)  # noqa: S101
+    def _look(self, frame: _Frame, sensor: Looking) -> Arrival:
         p_detect = sensor.p_detect
         if isinstance(sensor, Direction):
             p_detect *= self.scenario.traffic.radar_share

@@ -167,8 +167,9 @@ class MovingTargetRadar(
     domains: Domains = ("GROUND",)
 
 
-Cooperative = AisReceiver | AdsbReceiver
-Sensor = Imager | Camera | AisReceiver | AdsbReceiver | Direction | MovingTargetRadar
+#: Sensors with a footprint: what they do not see is information too.
+Looking = Imager | Camera | Direction | MovingTargetRadar
+Sensor = Looking | AisReceiver | AdsbReceiver
 
 
 class Satellite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import xor
 from typing import Any
 
+from pyais.encode import encode_dict
+
+from apss_fusion.feeds.ais_nmea import AisNmea
 from apss_fusion.feeds.base import Decoded, Decoder, Ignored, Item, Reject, Used
 from apss_fusion.model import Look
 
@@ -110,7 +114,7 @@ def looks_of(items: list[Item]) -> list[Look]:
     return [item for item in items if isinstance(item, Look)]
 
 
-_SENTENCE = re.compile(rb"[!$]..VD[MO],(\d),(\d),(\d?),([^,]?),[^,]*,\d\*[0-9A-Fa-f]{2}")
+_SENTENCE = re.compile(rb"[!$]..VD[MO],(\d),(\d),(\d?),([^,]?),[^,]*,[0-5]?\*[0-9A-Fa-f]{2}(?=,|\s*$)")
 
 
 def count_records(data: bytes) -> int:
@@ -126,7 +130,10 @@ def count_records(data: bytes) -> int:
         if not text or text.startswith((b"#", b"$PGHP")):
             continue
         match = _SENTENCE.match(text)
-        good = match is not None and checksum(text[1 : text.index(b"*")]) == text[text.index(b"*") + 1 :][:2].decode()
+        good = (
+            match is not None
+            and checksum(text[1 : text.index(b"*")]) == text[text.index(b"*") + 1 :][:2].decode("latin-1").upper()
+        )
         if match is None or not good or match[1] == b"1":
             total += 1
             continue
@@ -139,3 +146,38 @@ def count_records(data: bytes) -> int:
             total += 1
             parts.clear()
     return total + sum(len(parts) for parts in waiting.values())
+
+
+#: 2012-01-31 05:07:02 UTC
+STAMP = 1327986422
+VOYAGE = "55?MbV02;H;s<HtKR20EHE:0@T4@Dn2222222216L961O5Gf0NSQEp6ClRp888888888880"
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(STAMP, UTC) + timedelta(seconds=seconds)
+
+
+def one_look(data: str | bytes) -> Look:
+    (look,) = items_of(AisNmea(), data)
+    assert isinstance(look, Look), look
+    return look
+
+
+def one_reject(data: str | bytes) -> Reject:
+    (reject,) = items_of(AisNmea(), data)
+    assert isinstance(reject, Reject), reject
+    return reject
+
+
+def ids_of(look: Look) -> dict[str, str]:
+    return look.detections[0].ids or {}
+
+
+def two_sentences(mmsi: int = 235012345, sequence: str = "1", channel: str = "A", talker: str = "AIVDM") -> list[str]:
+    """A static and voyage report, whose name is the MMSI, in two sentences that are cut within the name."""
+    parts = encode_dict({"msg_type": 5, "mmsi": mmsi, "shipname": f"SHIP {mmsi}", "ship_type": 70})
+    payload = "".join(part.split(",")[5] for part in parts)
+    return [
+        sentence(payload[:25], 0, f"2,1,{sequence},{channel}", talker),
+        sentence(payload[25:], 2, f"2,2,{sequence},{channel}", talker),
+    ]

@@ -33,12 +33,14 @@ def encoder() -> Encoder:
 
 def detection(**fields: Any) -> Detection:
     """A detection, with an id and a place where none are given."""
-    return Detection(**({"detection_id": "d", "lat": 50.5, "lon": 0.5} | fields))
+    values: dict[str, Any] = {"detection_id": "d", "lat": 50.5, "lon": 0.5} | fields
+    return Detection(**values)
 
 
 def look(*detections: Detection, **fields: Any) -> Look:
     """A look of the source ``sar``, where nothing else is given."""
-    return Look(**({"look_id": "l", "source_id": "sar", "time": T0} | fields), detections=detections)
+    values: dict[str, Any] = {"look_id": "l", "source_id": "sar", "time": T0} | fields
+    return Look(**values, detections=detections)
 
 
 def same(a: LookBatch, b: LookBatch) -> bool:

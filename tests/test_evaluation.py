@@ -318,7 +318,7 @@ def test_changes_of_track(tmp_path: Path) -> None:
 
 
 def test_empty_files(tmp_path: Path) -> None:
-    truth = [{"time": at(0), "objects": [thing("a", 0, 0)]}, {"time": at(1), "objects": []}]
+    truth: list[dict[str, Any]] = [{"time": at(0), "objects": [thing("a", 0, 0)]}, {"time": at(1), "objects": []}]
     result = run(tmp_path, truth, [])
     assert result["gospa"]["missed"] == pytest.approx(1000 / math.sqrt(2) / 2)
     assert result["position_error_m"] == {"median": None, "p95": None, "rms": None}

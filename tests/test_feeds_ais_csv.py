@@ -193,9 +193,11 @@ def test_quoted_fields_over_several_lines() -> None:
 @pytest.mark.parametrize("rows_after", [0, 3, 50])
 def test_a_quote_that_is_not_closed_costs_one_row(rows_after: int) -> None:
     bad = '235070762,2022-01-03T00:00:24,30.2,-93.2,0.2,275.4,197,"OPEN,,,31,12,25,,,57,A'
-    good = "235070763,2022-01-03T00:00:24,30.2,-93.2,0.2,275.4,197,NAME,,,31,12,25,,,57,A"
-    found = items_of(AisCsv(), table(MARINE_2022, bad, *[good] * rows_after))
+    good = "235070763,2022-01-03T00:00:{},30.2,-93.2,0.2,275.4,197,NAME,,,31,12,25,,,57,A"
+    rows = [good.format(f"{second:02d}") for second in range(rows_after)]
+    found = items_of(AisCsv(), table(MARINE_2022, bad, *rows))
     assert kinds(found) == {"Reject": 1} | ({"Look": rows_after} if rows_after else {})
+    assert [look.time.second for look in looks_of(found)] == list(range(rows_after))
     assert [item.line for item in found if isinstance(item, Reject)] == [2]
 
 

@@ -100,6 +100,8 @@ SHAPES: dict[str, tuple[dict[str, Any], list[tuple[float, float]], list[tuple[fl
     "the globe": (box(-180, -90, 180, 90), [(0, 0), (180, 0), (0, 90), (33, -89), (-180, 45)], []),
 }
 
+HUGE = ("band", "lune", "the globe", "half orbit")
+
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_is_inside(name: str) -> None:
@@ -128,12 +130,14 @@ def test_the_cap_holds_the_footprint(name: str) -> None:
     for lon, lat in SHAPES[name][1]:
         x, y, z = shape.center
         assert math.hypot(*offset(x, y, z, *nvectors(lat, lon)[0])) <= shape.radius_m
-    corners = shape.vertices[: shape.ring_start[-1]]
+    corners = shape.vertices[:-1]
     if shape.radius_m < 8e6:
         largest = np.arccos(np.clip(corners @ shape.center, -1, 1)).max() * 6_399_593.6
         assert largest - 1.0 < shape.radius_m < 1.01 * largest + 1.0
-    for ring in range(len(shape.ring_start) - 1):
-        assert shape.ring_start[ring + 1] - shape.ring_start[ring] >= 3
+    sizes = np.diff(shape.ring_start)
+    assert (sizes[:-1] >= 3).all()
+    assert sizes[-1] == 1
+    assert sizes.sum() == len(shape.vertices)
 
 
 @settings(max_examples=60)
@@ -167,7 +171,7 @@ def test_forms_of_the_same_area_have_the_same_edges() -> None:
         middle = first.center
         for other in others:
             assert other.area_km2 == pytest.approx(first.area_km2, rel=1e-9)
-            assert other.center == pytest.approx(middle, abs=1e-3)
+            assert other.center == pytest.approx(middle, abs=2e-2)
             for _ in range(200):
                 n = middle + 0.3 * rng.standard_normal(3)
                 n /= np.linalg.norm(n)
@@ -235,12 +239,11 @@ def test_the_globe_covers_every_descendant_once(res: int, leaf: int) -> None:
     assert all(n == h3.cell_to_children_size(cell, leaf) for cell, n in got.items())
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("res", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("name", "res"), [(name, res) for name in SHAPES for res in (1, 2, 3) if res < 3 or name not in HUGE]
+)
 def test_shares_add_up_to_the_area(name: str, res: int) -> None:
     geometry = SHAPES[name][0]
-    if res == 3 and name in ("band", "lune", "the globe", "half orbit"):
-        pytest.skip("the same as the coarser resolutions, only longer")
     cells, share = Footprint.of(geometry).share_of_cells(res)
     assert cells.dtype == np.uint64
     assert (np.diff(cells.astype(np.int64)) > 0).all()

@@ -129,6 +129,19 @@ def test_where_things_lie(tmp_path: Path) -> None:
     np.testing.assert_allclose(nvectors(lat, lon_), nvectors(40.0, 3.0), atol=1e-9)
 
 
+def test_no_outline_where_a_footprint_was_cut(tmp_path: Path) -> None:
+    west = [[179, 1], [179, 0], [180, 0], [180, 1], [179, 1]]
+    east = [[-180, 1], [-180, 0], [-179, 0], [-179, 1], [-180, 1]]
+    looks = [{"source_id": "sar", "footprint": {"type": "MultiPolygon", "coordinates": [[west], [east]]}}]
+    tracks = [update("t", 0, 0.5, 180.0, "SEA")]
+    scene = Scene(write(tmp_path / "t", tracks), write(tmp_path / "l", looks), None, {})
+    edges = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in scene.outlines["detections"]])
+    assert len(edges) == 6
+    # An edge along the antimeridian would have both ends in the middle of the picture.
+    assert np.abs(edges[:, :, 0]).max(axis=1).min() > 100.0
+    assert len(scene.footprints["detections"]) == 2
+
+
 def test_ellipses_keep_size_and_turn(tmp_path: Path) -> None:
     scene = Scene(write(tmp_path / "t", scenario(4.0)[0]), None, None, {})
     live = scene.live("SEA")

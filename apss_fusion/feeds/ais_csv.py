@@ -37,6 +37,8 @@ from apss_fusion.model import Source
 
 #: How many lines a quoted field may go over. A quote that is not closed by then is none: its line is a dead letter.
 _MAX_QUOTED_LINES = 20
+#: Longest line that can be a row.
+_MAX_LINE = 2**16
 _CACHED = 200_000
 _STATE_VERSION = 1
 
@@ -126,7 +128,7 @@ class AisCsv(Decoder):
         """One item a row."""
         for number, record, cells in _rows(stream):
             if cells is None:
-                yield Reject("a quote that is not closed, or a line that is too long", None, number, record)
+                yield _reject("a quote that is not closed, or a line that is too long", None, number, record)
                 continue
             item = self._row(number, record, cells)
             if item is not None:
@@ -285,8 +287,11 @@ def _reject(reason: str, field: str | None, number: int, record: bytes) -> Rejec
 
 
 def _split(line: bytes) -> list[str]:
-    """The cells of a line that is a row of its own."""
-    return next(csv.reader([line.decode("utf-8", "replace")]), [])
+    """The cells of a line that is a row of its own; none if it is no row."""
+    try:
+        return next(csv.reader([line.decode("utf-8", "replace")]), [])
+    except csv.Error:
+        return []
 
 
 def _rows(stream: BinaryIO) -> Iterator[tuple[int, bytes, list[str] | None]]:
@@ -299,8 +304,8 @@ def _rows(stream: BinaryIO) -> Iterator[tuple[int, bytes, list[str] | None]]:
         if pair is None:
             return
         number, line = pair
-        if line is None:
-            yield number, b"", None
+        if line is None or len(line) > _MAX_LINE:
+            yield number, line or b"", None
         elif b'"' not in line:
             yield number, line, line.decode("utf-8", "replace").split(",")
         else:

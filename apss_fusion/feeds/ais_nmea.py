@@ -219,12 +219,11 @@ class AisNmea(Decoder):
 
     def _other_line(self, count: int, number: int, line: bytes, sentence: bytes) -> Item | None:
         """What becomes of a line that does not begin with an AIS sentence."""
-        text = sentence.strip()
+        text = sentence.lstrip(_BYTE_ORDER_MARK + b" \t").rstrip()
         if not text or text.startswith((b"#", b"$PGHP")):
             return None
-        if text.startswith(_BYTE_ORDER_MARK) or len(text) < len(sentence):
-            before = line[: len(line) - len(sentence)]
-            return self._line(count, number, before + text.removeprefix(_BYTE_ORDER_MARK))
+        if len(text) < len(sentence):
+            return self._line(count, number, line[: len(line) - len(sentence)] + text)
         fault = fault_of(text)
         return _NOT_AIS if fault is None else _reject(fault, "checksum" if "checksum" in fault else None, number, line)
 

@@ -44,9 +44,9 @@ class Footprint:
 
     Attributes
     ----------
-    vertices : (n + 1, 3) float64
-        n-vectors of all rings, the first of a ring not repeated. The last row, ``ring_start[-1]``, is a point outside:
-        the kernels `inside`, `signed_distance_m` and `chance_inside` need it.
+    vertices : (n, 3) float64
+        n-vectors of all rings, the first of a ring not repeated. The last ring is one point, which is known to lie
+        outside: the kernels `inside`, `signed_distance_m` and `chance_inside` go by it.
     ring_start : (rings + 1,) int64
         Where each ring begins in `vertices`, and the end of the last. Even-odd over all rings gives holes and parts.
     center : (3,) float64
@@ -85,7 +85,7 @@ class Footprint:
         if angle > _WIDEST or outside @ self.center > -1.0 + 1e-9:
             angle = math.pi
         self.vertices: NDArray[np.float64] = np.concatenate([corners, outside[None]])
-        self.ring_start: NDArray[np.int64] = np.cumsum([0, *map(len, loops)], dtype=np.int64)
+        self.ring_start: NDArray[np.int64] = np.cumsum([0, *map(len, loops), 1], dtype=np.int64)
         self.radius_m = angle * _LARGEST_RADIUS_M
         self.area_km2 = area_of(polygons) * 1e-6
         self._steradians = area_of(polygons, ellipsoid=False)
@@ -113,7 +113,7 @@ class Footprint:
                 break
             room = rows
         cells, which = np.unique(keys[:rows], return_inverse=True)
-        share = np.bincount(which, counts[:rows], len(cells)) / _descendants(cells, leaf - res)
+        share = np.bincount(which, counts[:rows], len(cells)) / _descendants(cells, res, leaf - res)
         if not len(cells):
             # A sliver between the centres of the finest cells.
             cells, share = cells_of(self.center, res), np.ones(1)
@@ -168,7 +168,7 @@ def _outside(
     return None
 
 
-def _descendants(cells: NDArray[np.uint64], depth: int) -> NDArray[np.float64]:
+def _descendants(cells: NDArray[np.uint64], res: int, depth: int) -> NDArray[np.float64]:
     """How many descendants cells have: seven at each step, but a pentagon six, one of them a pentagon."""
-    pentagon = np.array([h3.is_pentagon(int(cell)) for cell in cells], np.bool_)
+    pentagon = np.isin(cells, np.array(h3.get_pentagons(res), np.uint64))
     return np.where(pentagon, 1.0 + 5.0 * (7.0**depth - 1.0) / 6.0, 7.0**depth)

@@ -44,7 +44,6 @@ def cover(
     A cell on the border of faces may come more than once, with a part of its count each time. Returns how many rows
     there are, which may be more than there was room for.
     """
-    digits = np.zeros(16, np.int64)
     # Of each cell that is opened, seven children wait at most.
     stack = np.empty((49 + 7 * (leaf + 1), 4), np.int64)
     rows = 0
@@ -54,13 +53,13 @@ def cover(
             for j in range(-3, 4):
                 stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3] = i, j, 0, 0
                 top += 1
-        key, count = np.uint64(0), 0
+        cell_i, cell_j, count = 0, 0, 0
         while top > 0:
             top -= 1
             i, j, r, known = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
             if r == res:
-                rows = _written(keys, counts, rows, key, count)
-                key, count = cell_of_lattice(face, i, j, res, digits), 0
+                rows = _written(face, cell_i, cell_j, res, count, keys, counts, rows)
+                cell_i, cell_j, count = i, j, 0
             x, y, z = lattice_point(face, i, j, r)
             if r == leaf:
                 if _owns(face, x, y, z) and (known or inside(x, y, z, vertices, ring_start)):
@@ -82,16 +81,26 @@ def cover(
                 stack[top, 0], stack[top, 1] = ci + _RING_I[k], cj + _RING_J[k]
                 stack[top, 2], stack[top, 3] = r + 1, known
                 top += 1
-        rows = _written(keys, counts, rows, key, count)
+        rows = _written(face, cell_i, cell_j, res, count, keys, counts, rows)
     return rows
 
 
 @kernel
-def _written(keys: NDArray[np.uint64], counts: NDArray[np.int64], rows: int, key: np.uint64, count: int) -> int:
+def _written(
+    face: int,
+    i: int,
+    j: int,
+    res: int,
+    count: int,
+    keys: NDArray[np.uint64],
+    counts: NDArray[np.int64],
+    rows: int,
+) -> int:
+    # A lattice point without a descendant on the face may be none of H3's.
     if count == 0:
         return rows
     if rows < len(keys):
-        keys[rows], counts[rows] = key, count
+        keys[rows], counts[rows] = cell_of_lattice(face, i, j, res, np.zeros(16, np.int64)), count
     return rows + 1
 
 

@@ -1,9 +1,10 @@
 """Points, distances and Gaussians against polygons on the globe, in compiled code.
 
 A polygon is `vertices` and `ring_start`: ring r is the rows from ``ring_start[r]`` to ``ring_start[r + 1]`` (n-vectors,
-the first not repeated), and row ``ring_start[-1]`` is one point that is known to lie outside. A point is inside when
-the way from it to that point crosses the edges an odd number of times (even-odd), so holes and several parts need no
-word of their own, and neither size, poles, antimeridian nor the far side of the globe are special.
+the first not repeated). The last ring is one point, which is known to lie outside. A point is inside when the way from
+it to that point crosses the edges an odd number of times (even-odd), so holes and several parts need no word of their
+own, and neither size, poles, antimeridian nor the far side of the globe are special. The rows of several polygons may
+stand one after the other, and a polygon be a slice of them.
 
 Edges are great circles of the normals: straight in the tangent plane of a point near them.
 """
@@ -31,7 +32,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf((2 * i + 1) / (2 * _GRID)) for i in 
 @kernel
 def inside(x: float, y: float, z: float, vertices: NDArray[np.float64], ring_start: NDArray[np.int64]) -> bool:
     """Whether the n-vector lies inside the polygon (see the module); a point on an edge is on either side."""
-    rings = len(ring_start) - 1
+    rings = len(ring_start) - 2
     ox, oy, oz = vertices[ring_start[rings], 0], vertices[ring_start[rings], 1], vertices[ring_start[rings], 2]
     # The way to the outside point: (op, od) in the plane of the point and d, the direction in which that way begins.
     op = x * ox + y * oy + z * oz
@@ -77,7 +78,7 @@ def signed_distance_m(
     e_x, e_y, h = east_of(x, y)
     n, m = radii(z)
     least = np.inf
-    for ring in range(len(ring_start) - 1):
+    for ring in range(len(ring_start) - 2):
         k = ring_start[ring + 1] - 1
         east, north, ac = _seen_from(x, y, z, e_x, e_y, h, vertices[k, 0], vertices[k, 1], vertices[k, 2])
         ae, an = east * n, north * m
@@ -176,7 +177,7 @@ def _near_edges(
     e_x, e_y, h = east_of(x, y)
     n, m = radii(z)
     count = 0
-    for ring in range(len(ring_start) - 1):
+    for ring in range(len(ring_start) - 2):
         k = ring_start[ring + 1] - 1
         east, north, ac = _seen_from(x, y, z, e_x, e_y, h, vertices[k, 0], vertices[k, 1], vertices[k, 2])
         ae, an = east * n, north * m

@@ -111,9 +111,7 @@ def _paint_footprints(axes: Any, scene: Scene) -> None:
         covered = max(len(rings) / len(middles), sum(min(_area(ring), whole) for ring in rings) / whole)
         fill, line = 0.09 / covered, 0.55 / math.sqrt(covered)
         axes.add_collection(PolyCollection(rings, facecolors=_colour(kind), linewidths=0, alpha=fill, zorder=1))
-        axes.add_collection(
-            PolyCollection(rings, facecolors="none", edgecolors=_colour(kind), linewidths=0.8, alpha=line, zorder=1.1)
-        )
+        _paint_lines(axes, scene.outlines[kind], _colour(kind), 0.8, line, 1.1)
 
 
 def _paint_tracks(axes: Any, scene: Scene, domain: Domain) -> None:

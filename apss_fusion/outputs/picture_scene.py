@@ -107,6 +107,10 @@ class Scene:
         self.footprints = {
             kind: [self.plane(np.array(ring)[:, 1::-1]) for ring in rings] for kind, rings in footprints.items()
         }
+        self.outlines = {
+            kind: [self.plane(line[:, ::-1]) for ring in rings for line in _true_edges(np.array(ring)[:, :2])]
+            for kind, rings in footprints.items()
+        }
 
     def span(self) -> str:
         """The time that the tracks cover."""
@@ -165,6 +169,13 @@ class Scene:
         minor = self.ahead(live, [a + 90.0 for a in turned], [u.ellipse95.semi_minor_m for u in live]) - ends
         angle = np.degrees(np.arctan2(major[:, 1], major[:, 0]))
         return 2.0 * np.hypot(*major.T), 2.0 * np.hypot(*minor.T), angle
+
+
+def _true_edges(ring: FloatArray) -> list[FloatArray]:
+    """Lines of a ring (k, 2) of longitude and latitude without the edges along which it was cut at the antimeridian."""
+    at_cut = np.abs(ring[:, 0]) == 180.0
+    pieces = np.split(ring, np.flatnonzero(at_cut[:-1] & at_cut[1:]) + 1)
+    return [piece for piece in pieces if len(piece) > 1]
 
 
 def _looks(

@@ -7,25 +7,42 @@ decoder of the format. What a JSON library must judge (ids, classes, footprints)
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.kernels import kernel
+from apss_fusion.model import Ellipse
 from apss_fusion.replay.json_numbers import read_number
-from apss_fusion.tracking.detection_rows import ELLIPSE, N_NUMBERS, NUMBERS
+from apss_fusion.replay.json_scan import (
+    CLOSE,
+    CLOSE_LIST,
+    COLON,
+    COMMA,
+    NEWLINE,
+    NO,
+    OPEN,
+    OPEN_LIST,
+    after_blanks,
+    after_null,
+    after_object,
+    after_plain_value,
+    find_name,
+    name_table,
+    read_name,
+    read_time,
+    string_end,
+)
+from apss_fusion.tracking.detection_rows import ELLIPSE, NUMBERS
 from apss_fusion.tracking.look_rows import LOOK_NUMBERS
 from apss_fusion.tracking.rows import DATUM_NAMES, DOMAIN_NAMES, UNKNOWN
-from apss_fusion.tracking.times import BAD_TIME_US, NO_TIME_US, rfc3339_us
-
-#: Bytes that must follow the last line, so that no test of the next byte leaves the array.
-PADDING = 8
+from apss_fusion.tracking.times import NO_TIME_US, byte_at
 
 #: A look as it stands in its line. Places are bytes of the block; a length of 0 is "not there".
 LINE = np.dtype(
     [
-        ("line", "i8"),
+        ("line", "i8"),  # number in the block, from 0
         ("id_at", "i8"),
         ("id_length", "i8"),
         ("source_at", "i8"),
@@ -36,7 +53,8 @@ LINE = np.dtype(
         ("end_us", "i8"),
         ("received_us", "i8"),
         ("count", "i8"),
-        ("numbers", "f8", (len(LOOK_NUMBERS),)),
+        ("at", "i8"),
+        ("length", "i8"),
     ]
 )
 #: A detection as it stands in its line.
@@ -51,57 +69,276 @@ SEEN = np.dtype(
         ("time_us", "i8"),
         ("domain", "i8"),
         ("datum", "i8"),
-        ("numbers", "f8", (N_NUMBERS,)),
     ]
 )
 
-# Kinds of fields: a number has those from 100 on.
-_LOOK_ID, _SOURCE_ID, _TIME, _TIME_END, _TIME_RECEIVED, _FOOTPRINT, _DETECTIONS = range(1, 8)
-_DETECTION_ID, _OWN_TIME, _OWN_ELLIPSE, _COVARIANCE, _DATUM, _DOMAIN, _IDS, _CLASSES = range(1, 9)
-_NUMBER = 100
-_LAT, _LON = NUMBERS.index("lat"), NUMBERS.index("lon")
-_N_NUMBERS = len(NUMBERS)
-_COVARIANCE_AT = len(NUMBERS) + len(ELLIPSE)
-
+# Kinds of fields of a look: its numbers first.
 _LOOK_FIELDS = {
-    "look_id": _LOOK_ID,
-    "source_id": _SOURCE_ID,
-    "time": _TIME,
-    "time_end": _TIME_END,
-    "time_received": _TIME_RECEIVED,
-    "footprint": _FOOTPRINT,
-    "detections": _DETECTIONS,
-} | {name: _NUMBER + k for k, name in enumerate(LOOK_NUMBERS)}
+    name: kind
+    for kind, name in enumerate(
+        (*LOOK_NUMBERS, "time_end", "time_received", "footprint", "look_id", "source_id", "time", "detections")
+    )
+}
+_TIME_END, _TIME_RECEIVED, _FOOTPRINT = (_LOOK_FIELDS[n] for n in ("time_end", "time_received", "footprint"))
+_LOOK_ID, _SOURCE_ID, _TIME, _DETECTIONS = (_LOOK_FIELDS[n] for n in ("look_id", "source_id", "time", "detections"))
+_LOOK_MUST_HAVE = 1 << _LOOK_ID | 1 << _SOURCE_ID | 1 << _TIME
+# Kinds of fields of a detection: its numbers first, of which lat and lon are the first.
 _DETECTION_FIELDS = {
-    "detection_id": _DETECTION_ID,
-    "time": _OWN_TIME,
-    "ellipse": _OWN_ELLIPSE,
-    "cov_enu_m2": _COVARIANCE,
-    "alt_datum": _DATUM,
-    "domain": _DOMAIN,
-    "ids": _IDS,
-    "class_probs": _CLASSES,
-} | {name: _NUMBER + k for k, name in enumerate(NUMBERS)}
-_ELLIPSE_FIELDS = {name: _NUMBER + k for k, name in enumerate(ELLIPSE)}
+    name: kind
+    for kind, name in enumerate(
+        (*NUMBERS, "time", "ellipse", "cov_enu_m2", "alt_datum", "ids", "class_probs", "detection_id", "domain")
+    )
+}
+_OWN_TIME, _OWN_ELLIPSE, _COVARIANCE = (_DETECTION_FIELDS[n] for n in ("time", "ellipse", "cov_enu_m2"))
+_DATUM, _IDS, _CLASSES = (_DETECTION_FIELDS[n] for n in ("alt_datum", "ids", "class_probs"))
+_DETECTION_ID, _DOMAIN = _DETECTION_FIELDS["detection_id"], _DETECTION_FIELDS["domain"]
+_LAT, _LON = _DETECTION_FIELDS["lat"], _DETECTION_FIELDS["lon"]
+_MUST_HAVE = 1 << _LAT | 1 << _LON | 1 << _DETECTION_ID
+_ELLIPSE_AT = len(NUMBERS)
+_COVARIANCE_AT = len(NUMBERS) + len(ELLIPSE)
+_PROBABILITY = Ellipse(1.0, 1.0, 0.0).probability
+
+_LOOK_TEXT, _LOOK_TABLE = name_table(_LOOK_FIELDS)
+_DETECTION_TEXT, _DETECTION_TABLE = name_table(_DETECTION_FIELDS)
+_ELLIPSE_TEXT, _ELLIPSE_TABLE = name_table({name: k for k, name in enumerate(ELLIPSE)})
+_DOMAIN_TEXT, _DOMAIN_TABLE = name_table({name: k for k, name in enumerate(DOMAIN_NAMES)})
+_DATUM_TEXT, _DATUM_TABLE = name_table({name: k for k, name in enumerate(DATUM_NAMES) if name})
 
 
-def _table(names: dict[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Names one after the other, and for each (begin, end, what it stands for)."""
-    text = "".join(names).encode()
-    ends = np.cumsum([len(n) for n in names])
-    rows = [(end - len(n), end, kind) for (n, kind), end in zip(names.items(), ends.tolist(), strict=True)]
-    # By length: where those of each length begin.
-    rows.sort(key=lambda row: row[1] - row[0])
-    return np.frombuffer(text, np.uint8), np.array(rows, np.int64)
+@kernel
+def _ellipse(b: NDArray[np.uint8], p: int, numbers: NDArray[np.float64], j: int) -> int:
+    if byte_at(b, p) != OPEN:
+        return NO
+    numbers[j, _ELLIPSE_AT + 3] = _PROBABILITY
+    have = 0
+    p = after_blanks(b, p + 1)
+    while True:
+        start = p + 1
+        end = string_end(b, p)
+        if end < 0:
+            return NO
+        kind = find_name(b, start, end, _ELLIPSE_TEXT, _ELLIPSE_TABLE)
+        p = after_blanks(b, end + 1)
+        if kind < 0 or byte_at(b, p) != COLON or (have >> kind) & 1:
+            return NO
+        have |= 1 << kind
+        numbers[j, _ELLIPSE_AT + kind], p = read_number(b, after_blanks(b, p + 1))
+        if p < 0:
+            return NO
+        p = after_blanks(b, p)
+        if byte_at(b, p) == CLOSE:
+            return p + 1 if have & 7 == 7 else NO
+        if byte_at(b, p) != COMMA:
+            return NO
+        p = after_blanks(b, p + 1)
 
 
-_LOOK_TEXT, _LOOK_TABLE = _table(_LOOK_FIELDS)
-_DETECTION_TEXT, _DETECTION_TABLE = _table(_DETECTION_FIELDS)
-_ELLIPSE_TEXT, _ELLIPSE_TABLE = _table(_ELLIPSE_FIELDS)
-_DOMAIN_TEXT, _DOMAIN_TABLE = _table({name: k for k, name in enumerate(DOMAIN_NAMES)})
-_DATUM_TEXT, _DATUM_TABLE = _table({name: k for k, name in enumerate(DATUM_NAMES) if name})
+@kernel
+def _covariance(b: NDArray[np.uint8], p: int, numbers: NDArray[np.float64], j: int) -> int:
+    if byte_at(b, p) != OPEN_LIST:
+        return NO
+    for k in range(3):
+        numbers[j, _COVARIANCE_AT + k], p = read_number(b, after_blanks(b, p + 1))
+        if p < 0:
+            return NO
+        p = after_blanks(b, p)
+        if byte_at(b, p) != (COMMA if k < 2 else CLOSE_LIST):
+            return NO
+    return p + 1
 
-_QUOTE, _BACKSLASH, _COMMA, _COLON, _BLANK, _NEWLINE = (ord(c) for c in '"\\,: \n')
-_OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(c) for c in "{}[]")
-_N, _T, _F = (ord(c) for c in "ntf")
-_NO = -1
+
+@kernel
+def _detection(b: NDArray[np.uint8], p: int, row: Any, numbers: NDArray[np.float64], j: int) -> int:
+    """Read the detection that opens at p into row j; the byte after it, or `NO`."""
+    if byte_at(b, p) != OPEN:
+        return NO
+    numbers[j] = np.nan
+    row.ids_at = row.ids_length = row.class_at = row.class_length = row.id_at = row.id_length = 0
+    row.time_us, row.domain, row.datum = NO_TIME_US, UNKNOWN, 0
+    have = 0
+    p = after_blanks(b, p + 1)
+    while True:
+        start = p + 1
+        end = string_end(b, p)
+        if end < 0:
+            return NO
+        kind = find_name(b, start, end, _DETECTION_TEXT, _DETECTION_TABLE)
+        p = after_blanks(b, end + 1)
+        if byte_at(b, p) != COLON:
+            return NO
+        p = after_blanks(b, p + 1)
+        if kind >= 0:
+            if (have >> kind) & 1:
+                return NO
+            have |= 1 << kind
+        start = p
+        end = after_null(b, p)
+        if kind < 0:
+            p = after_plain_value(b, p)
+        elif end >= 0:
+            p = NO if kind == _LAT or kind == _LON or kind >= _DETECTION_ID else end
+        elif kind < len(NUMBERS):
+            numbers[j, kind], p = read_number(b, p)
+        elif kind == _DETECTION_ID:
+            end = string_end(b, p)
+            row.id_at, row.id_length = p + 1, end - p - 1
+            p = end + 1 if end > p + 1 else NO
+        elif kind == _DOMAIN:
+            row.domain, p = read_name(b, p, _DOMAIN_TEXT, _DOMAIN_TABLE)
+        elif kind == _OWN_TIME:
+            row.time_us, p = read_time(b, p)
+        elif kind == _OWN_ELLIPSE:
+            p = _ellipse(b, p, numbers, j)
+        elif kind == _COVARIANCE:
+            p = _covariance(b, p, numbers, j)
+        elif kind == _DATUM:
+            row.datum, p = read_name(b, p, _DATUM_TEXT, _DATUM_TABLE)
+        else:
+            p = after_object(b, p)
+            if kind == _IDS:
+                row.ids_at, row.ids_length = start, p - start
+            else:
+                row.class_at, row.class_length = start, p - start
+        if p < 0:
+            return NO
+        p = after_blanks(b, p)
+        if byte_at(b, p) == CLOSE:
+            return p + 1 if have & _MUST_HAVE == _MUST_HAVE else NO
+        if byte_at(b, p) != COMMA:
+            return NO
+        p = after_blanks(b, p + 1)
+
+
+@kernel
+def _look(
+    b: NDArray[np.uint8],
+    p: int,
+    look: Any,
+    look_numbers: NDArray[np.float64],
+    i: int,
+    seen: NDArray[np.void],
+    numbers: NDArray[np.float64],
+    first: int,
+) -> int:
+    """Read the look that opens at p into row i, its detections from row `first` on; the byte after it, or `NO`."""
+    look.count = look.footprint_at = look.footprint_length = 0
+    look.end_us = look.received_us = NO_TIME_US
+    look_numbers[i] = np.nan
+    if byte_at(b, p) != OPEN:
+        return NO
+    have = 0
+    p = after_blanks(b, p + 1)
+    while True:
+        start = p + 1
+        end = string_end(b, p)
+        if end < 0:
+            return NO
+        kind = find_name(b, start, end, _LOOK_TEXT, _LOOK_TABLE)
+        p = after_blanks(b, end + 1)
+        if byte_at(b, p) != COLON:
+            return NO
+        p = after_blanks(b, p + 1)
+        if kind >= 0:
+            if (have >> kind) & 1:
+                return NO
+            have |= 1 << kind
+        end = after_null(b, p)
+        if kind < 0:
+            p = after_plain_value(b, p)
+        elif end >= 0:
+            p = end if kind < _LOOK_ID else NO
+        elif kind < len(LOOK_NUMBERS):
+            look_numbers[i, kind], p = read_number(b, p)
+        elif kind == _LOOK_ID:
+            end = string_end(b, p)
+            look.id_at, look.id_length = p + 1, end - p - 1
+            p = end + 1 if end > p + 1 else NO
+        elif kind == _SOURCE_ID:
+            end = string_end(b, p)
+            look.source_at, look.source_length = p + 1, end - p - 1
+            p = end + 1 if end > p + 1 else NO
+        elif kind == _TIME:
+            look.time_us, p = read_time(b, p)
+        elif kind == _TIME_END:
+            look.end_us, p = read_time(b, p)
+        elif kind == _TIME_RECEIVED:
+            look.received_us, p = read_time(b, p)
+        elif kind == _FOOTPRINT:
+            start = p
+            p = after_object(b, p)
+            look.footprint_at, look.footprint_length = start, p - start
+        else:
+            if byte_at(b, p) != OPEN_LIST:
+                return NO
+            p = after_blanks(b, p + 1)
+            while byte_at(b, p) != CLOSE_LIST:
+                j = first + look.count
+                if j >= len(seen):
+                    return NO
+                look.count += 1
+                p = _detection(b, p, seen[j], numbers, j)
+                if p < 0:
+                    return NO
+                p = after_blanks(b, p)
+                if byte_at(b, p) == COMMA:
+                    p = after_blanks(b, p + 1)
+                    if byte_at(b, p) == CLOSE_LIST:
+                        return NO
+                elif byte_at(b, p) != CLOSE_LIST:
+                    return NO
+            p += 1
+        if p < 0:
+            return NO
+        p = after_blanks(b, p)
+        if byte_at(b, p) == CLOSE:
+            return p + 1 if have & _LOOK_MUST_HAVE == _LOOK_MUST_HAVE else NO
+        if byte_at(b, p) != COMMA:
+            return NO
+        p = after_blanks(b, p + 1)
+
+
+@kernel
+def read_lines(
+    b: NDArray[np.uint8],
+    size: int,
+    looks: NDArray[np.void],
+    look_numbers: NDArray[np.float64],
+    seen: NDArray[np.void],
+    numbers: NDArray[np.float64],
+    others: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Read the lines in the first `size` bytes, each with its newline; `PADDING` bytes must follow.
+
+    Parameters
+    ----------
+    looks, look_numbers
+        Rows of `LINE` and (lines, 3), for as many looks as there are lines.
+    seen, numbers
+        Rows of `SEEN` and (m, N_NUMBERS): m detections find room.
+    others
+        (lines, 3): number, begin and length of each line that is not taken.
+
+    Returns
+    -------
+    n_looks, n_detections, n_others
+    """
+    n = m = n_others = line = 0
+    p = 0
+    while p < size:
+        start = p
+        p = _look(b, start, looks[n], look_numbers, n, seen, numbers, m)
+        if p >= 0:
+            p = after_blanks(b, p)
+        if p >= 0 and byte_at(b, p) == NEWLINE:
+            looks[n].line, looks[n].at, looks[n].length = line, start, p - start
+            m += looks[n].count
+            n += 1
+        else:
+            p = start
+            while byte_at(b, p) != NEWLINE:
+                p += 1
+            others[n_others, 0], others[n_others, 1], others[n_others, 2] = line, start, p - start
+            n_others += 1
+        p += 1
+        line += 1
+    return n, m, n_others

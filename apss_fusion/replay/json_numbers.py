@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.kernels import kernel
+from apss_fusion.tracking.times import byte_at
 
 #: Powers of ten that are exact as float64, and as unsigned integers up to 10^19.
 _TEN_FLOAT = np.array([10.0**k for k in range(23)])
@@ -16,7 +17,7 @@ _MAX_DIGITS = 19
 _EXACT = np.uint64(1 << 53)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
-_ZERO, _DOT, _MINUS, _E, _e = (np.uint8(ord(c)) for c in "0.-Ee")
+_ZERO, _DOT, _MINUS, _UPPER_E, _LOWER_E = (ord(c) for c in "0.-Ee")
 
 
 @kernel
@@ -86,30 +87,30 @@ def read_number(b: NDArray[np.uint8], p: int) -> tuple[float, int]:
 
     Plain are numbers without exponent, of up to 19 significant digits.
     """
-    negative = b[p] == _MINUS
+    negative = byte_at(b, p) == _MINUS
     if negative:
         p += 1
-    if not _is_digit(b[p]) or (b[p] == _ZERO and _is_digit(b[p + 1])):
+    if not _is_digit(byte_at(b, p)) or (byte_at(b, p) == _ZERO and _is_digit(byte_at(b, p + 1))):
         return math.nan, -1
     digits, count, power = np.uint64(0), 0, 0
-    while _is_digit(b[p]):
-        digits = digits * np.uint64(10) + np.uint64(b[p] - _ZERO)
+    while _is_digit(byte_at(b, p)):
+        digits = digits * np.uint64(10) + np.uint64(byte_at(b, p) - _ZERO)
         count += 1 if digits > np.uint64(0) else 0
         p += 1
         if count > _MAX_DIGITS:
             return math.nan, -1
-    if b[p] == _DOT:
+    if byte_at(b, p) == _DOT:
         p += 1
-        if not _is_digit(b[p]):
+        if not _is_digit(byte_at(b, p)):
             return math.nan, -1
-        while _is_digit(b[p]):
-            digits = digits * np.uint64(10) + np.uint64(b[p] - _ZERO)
+        while _is_digit(byte_at(b, p)):
+            digits = digits * np.uint64(10) + np.uint64(byte_at(b, p) - _ZERO)
             count += 1 if digits > np.uint64(0) else 0
             power += 1
             p += 1
             if count > _MAX_DIGITS or power > _MAX_DIGITS:
                 return math.nan, -1
-    if b[p] == _e or b[p] == _E:
+    if byte_at(b, p) == _LOWER_E or byte_at(b, p) == _UPPER_E:
         return math.nan, -1
     x = nearest(digits, power)
     if math.isnan(x):

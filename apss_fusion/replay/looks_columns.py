@@ -1,197 +1,240 @@
 """Looks of this project's own form, one JSON object a line, straight to batches.
 
-Lines are decoded to structs whose times stay texts and whose ids and classes stay JSON, which is quicker than `Look`.
-A line in which anything is not plainly right is decoded again by the decoder of the format, so what is used and what is
-rejected is the same as by that alone.
+Plain lines are read by compiled code, which is some ten times quicker than a struct each. A line in which anything is
+not plainly right is decoded by the decoder of the format, so what is used and what is rejected is the same as by that
+alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
-from msgspec import NODEFAULT, Raw, Struct
 from numpy.typing import NDArray
 
-from apss_fusion.feeds.base import Reject, lines
+from apss_fusion.feeds.base import MAX_LINE_BYTES, Reject
 from apss_fusion.feeds.looks_ndjson import Looks, footprint_defect
 from apss_fusion.geodesy.footprint import Footprint
-from apss_fusion.model import Detection, Look
+from apss_fusion.model import Look
+from apss_fusion.replay.json_looks import LINE, SEEN, read_lines
+from apss_fusion.replay.json_scan import NEWLINE, PADDING
 from apss_fusion.tracking.batch import LookBatch, Rejection
-from apss_fusion.tracking.columns import columns_of
+from apss_fusion.tracking.columns import Columns
+from apss_fusion.tracking.detection_rows import N_NUMBERS
 from apss_fusion.tracking.encode import Encoder
+from apss_fusion.tracking.look_rows import LOOK_NUMBERS
 
-#: A block is closed at so many lines or bytes.
-BLOCK_LINES = 1024
-BLOCK_BYTES = 1 << 20
+#: Read at a time: lines are put together from so many bytes.
+BLOCK_BYTES = 1 << 18
+
 _CACHED_FOOTPRINTS = 256
-
-_NOTHING = Raw(b"")
-
-
-def _wire(name: str, model: type[Struct], replaced: dict[str, tuple[Any, Any]]) -> type[Struct]:
-    """A struct with the fields of a model, but for types and defaults of some."""
-    fields = []
-    for f in msgspec.structs.fields(model):
-        kind, default = replaced.get(f.name, (f.type, f.default))
-        fields.append((f.name, kind) if default is NODEFAULT else (f.name, kind, default))
-    return msgspec.defstruct(name, fields, kw_only=True, gc=False)
+_LEAST_DETECTION_BYTES = len('{"detection_id":"0","lat":0,"lon":0}')
 
 
-_WireDetection = _wire(
-    "_WireDetection",
-    Detection,
-    {"time": (str | None, None), "ids": (Raw, _NOTHING), "class_probs": (Raw, _NOTHING)},
-)
-_WireLook = _wire(
-    "_WireLook",
-    Look,
-    {
-        "time": (str, NODEFAULT),
-        "time_end": (str | None, None),
-        "time_received": (str | None, None),
-        "footprint": (dict[str, Raw] | None, None),
-        "detections": (list[_WireDetection], ()),  # type: ignore[valid-type]
-    },
-)
-
-
-class LookBlock(Struct):
+class LookBlock(msgspec.Struct):
     """Looks of consecutive records, as a batch, and what could not become one."""
 
     batch: LookBatch
-    #: Line (or row) of each look that was given to the batch, from 1, (``batch.given``,).
+    #: Number of the line, from 1, of each look that was given to the batch, (``batch.given``,).
     lines: NDArray[np.int64]
-    #: The record of each look given, as it was read.
-    records: list[bytes]
-    #: Records that are no look, and bad detections of good looks, in their order.
+    #: Records that are no look, and bad detections of good looks, in the order of the lines.
     rejects: list[Reject]
+    #: The text of the lines, and where each given look's begins and how long it is, (``batch.given``, 2).
+    text: bytes
+    places: NDArray[np.int64]
+
+    def record(self, i: int) -> bytes:
+        """The record of the i-th look given, as it was read."""
+        at, length = self.places[i].tolist()
+        return self.text[at : at + length]
 
 
-def read_look_blocks(stream: BinaryIO, encoder: Encoder, block_lines: int = BLOCK_LINES) -> Iterator[LookBlock]:
-    """All records of a decompressed stream of lines, those of `block_lines` lines at a time.
+def read_look_blocks(stream: BinaryIO, encoder: Encoder, block_bytes: int = BLOCK_BYTES) -> Iterator[LookBlock]:
+    """All records of a decompressed stream of lines, in their order.
 
     Raises nothing because of data. An error of reading passes through, after the records before it were given.
     """
     reader = _LineReader(encoder)
-    for numbers, texts in _blocks(stream, block_lines):
-        yield reader.block(numbers, texts)
+    for number, text in whole_lines(stream, block_bytes):
+        yield reader.block(number, text)
 
 
-def _blocks(stream: BinaryIO, block_lines: int) -> Iterator[tuple[list[int], list[bytes | None]]]:
-    numbers: list[int] = []
-    texts: list[bytes | None] = []
+def whole_lines(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes | None]]:
+    r"""Whole lines of a stream, many at a time, each with a newline at its end, and the number of the first, from 1.
+
+    The lines are those of `apss_fusion.feeds.base.lines`: ``\\r\\n`` and ``\\r`` end them too, and one that is too
+    long comes alone, as None. `block_bytes` must not exceed the longest line.
+    """
+    number = 1
+    rest: list[bytes] = []
     size = 0
-    try:
-        for number, line in lines(stream):
-            numbers.append(number)
-            texts.append(line)
-            size += len(line or b"")
-            if len(texts) >= block_lines or size >= BLOCK_BYTES:
-                yield numbers, texts
-                numbers, texts, size = [], [], 0
-    except Exception:
-        # Reading failed; what was read before is still good.
-        yield numbers, texts
-        raise
-    if texts:
-        yield numbers, texts
+    too_long = last_was_cr = False
+    while block := stream.read(block_bytes):
+        if last_was_cr and block.startswith(b"\n"):
+            block = block[1:]
+        last_was_cr = block.endswith(b"\r")
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        end = block.find(b"\n") + 1
+        size += (end or len(block) + 1) - 1
+        too_long = too_long or size > MAX_LINE_BYTES
+        if too_long:
+            rest.clear()
+        if not end:
+            if not too_long:
+                rest.append(block)
+            continue
+        if too_long:
+            yield number, None
+            number += 1
+            block = block[end:]
+        last = block.rfind(b"\n") + 1
+        if last:
+            text = b"".join([*rest, block[:last]])
+            yield number, text
+            number += _count_lines(text)
+        rest, size, too_long = [block[last:]], len(block) - last, False
+    if too_long:
+        yield number, None
+    elif size:
+        yield number, b"".join(rest) + b"\n"
 
 
 class _LineReader:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._decode = msgspec.json.Decoder(_WireLook).decode
         self._slow = Looks()
+        self._sources: dict[bytes, int] = {}
         self._footprints: dict[bytes, tuple[Footprint, int]] = {}
 
-    def block(self, numbers: list[int], texts: list[bytes | None]) -> LookBlock:
-        """The block of some lines; blank ones are no records."""
-        quick, looks, doubtful = self._decoded(texts)
-        encoder = self._encoder
-        try:
-            columns = columns_of(looks, encoder.register.number, encoder.attributes.number_of_json, self._footprint)
-        except UnicodeEncodeError:
-            return self._merged(numbers, texts, [], LookBatch.empty(), quick + doubtful)
-        batch, look_faults, detection_faults = encoder.build(columns)
+    def block(self, number: int, text: bytes | None) -> LookBlock:
+        """The block of some lines, of which the first has this number; blank ones are no records."""
+        if text is None:
+            reject = Reject("the line is too long", None, number, None)
+            return LookBlock(LookBatch.empty(), np.zeros(0, np.int64), [reject], b"", np.zeros((0, 2), np.int64))
+        columns, rows, others = self._columns(text)
+        batch, look_faults, detection_faults = self._encoder.build(columns)
         if look_faults or detection_faults:
-            owners = np.searchsorted(columns.firsts(), list(detection_faults), "right") - 1
-            good = np.ones(len(looks), np.bool_)
+            good = np.ones(len(rows), np.bool_)
             good[list(look_faults)] = False
-            good[owners] = False
-            doubtful += [k for k, is_good in zip(quick, good.tolist(), strict=True) if not is_good]
-            quick = [k for k, is_good in zip(quick, good.tolist(), strict=True) if is_good]
+            good[np.searchsorted(columns.firsts(), list(detection_faults), "right") - 1] = False
             batch = batch.order(np.flatnonzero(good))
-        return self._merged(numbers, texts, quick, batch, doubtful)
+            faulty = rows[~good]
+            others = np.concatenate([others, np.stack([faulty["line"], faulty["at"], faulty["length"]], axis=1)])
+            others = others[np.argsort(others[:, 0])]
+            rows = rows[good]
+        places = np.stack([rows["line"], rows["at"], rows["length"]], axis=1)
+        if not len(others):
+            return LookBlock(batch, places[:, 0] + number, [], text, places[:, 1:])
+        return self._merged(number, text, batch, places, others)
 
-    def _decoded(self, texts: list[bytes | None]) -> tuple[list[int], list[Any], list[int]]:
-        """Numbers and structs of the lines that decode, and the numbers of the others."""
-        try:
-            return list(range(len(texts))), list(map(self._decode, texts)), []  # type: ignore[arg-type]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
-            pass
-        quick: list[int] = []
-        looks: list[Any] = []
-        doubtful: list[int] = []
-        for k, line in enumerate(texts):
-            try:
-                looks.append(self._decode(line or b""))
-                quick.append(k)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                doubtful.append(k)
-        return quick, looks, doubtful
+    def _columns(self, text: bytes) -> tuple[Columns, NDArray[np.void], NDArray[np.int64]]:
+        """Columns of the plain lines, where those lines are, and (number, begin, length) of the others."""
+        n_lines, room = _count_lines(text), len(text) // _LEAST_DETECTION_BYTES
+        data = np.frombuffer(bytearray(text) + bytes(PADDING), np.uint8)
+        rows, look_numbers = np.empty(n_lines, LINE), np.empty((n_lines, len(LOOK_NUMBERS)))
+        seen, numbers = np.empty(room, SEEN), np.empty((room, N_NUMBERS))
+        others = np.empty((n_lines, 3), np.int64)
+        n, m, n_others = read_lines(data, len(text), rows, look_numbers, seen, numbers, others)
+        rows, seen = rows[:n], seen[:m]
+        columns = Columns(
+            data,
+            _column(rows, "id_at"),
+            _column(rows, "id_length"),
+            _column(seen, "id_at"),
+            _column(seen, "id_length"),
+            self._source_numbers(text, rows),
+            _column(rows, "time_us"),
+            _column(rows, "end_us"),
+            _column(rows, "received_us"),
+            look_numbers[:n],
+            _column(rows, "count"),
+            numbers[:m],
+            _column(seen, "time_us"),
+            seen["domain"].astype(np.int8),
+            seen["datum"].astype(np.int8),
+            np.zeros(m, np.int64),
+            np.full(n, -1, np.int32),
+            np.zeros(n, np.uint64),
+        )
+        columns.put_attributes(
+            _texts(text, seen, "ids"), _texts(text, seen, "class"), self._encoder.attributes.number_of_json
+        )
+        columns.put_footprints(_texts(text, rows, "footprint"), self._footprint)
+        return columns, rows, others[:n_others]
+
+    def _source_numbers(self, text: bytes, rows: NDArray[np.void]) -> NDArray[np.int32]:
+        names = _texts(text, rows, "source")
+        for name in set(names).difference(self._sources):
+            self._sources[name] = self._encoder.register.number(name.decode("ascii"))
+        return np.fromiter(map(self._sources.__getitem__, names), np.int32, len(names))
 
     def _merged(
-        self, numbers: list[int], texts: list[bytes | None], quick: list[int], batch: LookBatch, doubtful: list[int]
+        self,
+        number: int,
+        text: bytes,
+        batch: LookBatch,
+        places: NDArray[np.int64],
+        others: NDArray[np.int64],
     ) -> LookBlock:
-        """The looks that were quickly read, with those of the doubtful lines, in the order of the lines."""
-        if not doubtful:
-            return LookBlock(batch, np.array(numbers, np.int64), texts, [])  # type: ignore[arg-type]
-        slow: list[int] = []
+        """The looks that were read, with those of the other lines, in the order of the lines."""
         looks: list[Look] = []
         rejects: list[Reject] = []
-        for k in sorted(doubtful):
-            for item in self._items(texts[k]):
+        chosen: list[list[int]] = []
+        for place in others.tolist():
+            line, at, length = place
+            for item in self._slow.items(BytesIO(text[at : at + length])):
                 if isinstance(item, Reject):
-                    rejects.append(msgspec.structs.replace(item, line=numbers[k]))
-                else:
-                    slow.append(k)
+                    rejects.append(msgspec.structs.replace(item, line=number + line))
+                elif isinstance(item, Look):
                     looks.append(item)
-        given = sorted(quick + slow)
+                    chosen.append(place)
         part = self._encoder.encode(looks)
-        gone = {r.look for r in part.rejected if r.detection < 0}
-        used = quick + [k for i, k in enumerate(slow) if i not in gone]
-        merged = LookBatch.concat([batch, part]).order(np.argsort(np.array(used, np.int64), kind="stable"))
-        place = {k: i for i, k in enumerate(given)}
-        merged.rejected = [Rejection(place[slow[r.look]], r.detection, r.field, r.reason) for r in part.rejected]
+        given = np.concatenate([places, np.array(chosen, np.int64).reshape(-1, 3)])
+        order = np.argsort(given[:, 0])
+        # Where each look that was given is among all, and which of them are in the batch.
+        rank = np.empty(len(given), np.int64)
+        rank[order] = np.arange(len(given))
+        used = np.ones(len(given), np.bool_)
+        used[[len(places) + r.look for r in part.rejected if r.detection < 0]] = False
+        merged = LookBatch.concat([batch, part]).order(np.argsort(rank[used]))
+        merged.rejected = [
+            Rejection(int(rank[len(places) + r.look]), r.detection, r.field, r.reason) for r in part.rejected
+        ]
         merged.given = len(given)
-        lines_given = np.array([numbers[k] for k in given], np.int64)
-        return LookBlock(merged, lines_given, [texts[k] or b"" for k in given], rejects)
+        given = given[order]
+        return LookBlock(merged, given[:, 0] + number, rejects, text, given[:, 1:])
 
-    def _items(self, line: bytes | None) -> Iterator[Look | Reject]:
-        """What the decoder of the format makes of one line."""
-        if line is None:
-            yield Reject("the line is too long", None, None, None)
-        elif line:
-            for item in self._slow.items(BytesIO(line)):
-                if isinstance(item, Look | Reject):
-                    yield item
-
-    def _footprint(self, shape: dict[str, Raw]) -> tuple[Footprint, int]:
-        """The footprint of GeoJSON, decoded where its text was not met before; ``ValueError`` where it is none."""
-        text = b"%b\0%b" % (shape.get("type", _NOTHING), shape.get("coordinates", _NOTHING))
-        known = self._footprints.get(text)
+    def _footprint(self, geojson: bytes) -> tuple[Footprint, int]:
+        """The footprint of JSON text, decoded where that was not met before; ``ValueError`` where it is none."""
+        known = self._footprints.get(geojson)
         if known is None:
             try:
-                geojson = {name: msgspec.json.decode(value) for name, value in shape.items()}
+                shape = msgspec.json.decode(geojson, type=dict)
             except (msgspec.MsgspecError, RecursionError) as error:
                 raise ValueError(str(error)) from None
-            if reason := footprint_defect(geojson):
+            if reason := footprint_defect(shape):
                 raise ValueError(reason)
             if len(self._footprints) >= _CACHED_FOOTPRINTS:
                 del self._footprints[next(iter(self._footprints))]
-            known = self._footprints[text] = self._encoder.footprint(geojson)
+            known = self._footprints[geojson] = self._encoder.footprint(shape)
         return known
+
+
+def _count_lines(text: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == NEWLINE))
+
+
+def _column(rows: NDArray[np.void], name: str) -> NDArray[np.int64]:
+    return np.ascontiguousarray(rows[name])
+
+
+def _texts(text: bytes, rows: NDArray[np.void], name: str) -> list[bytes]:
+    """The bytes at a place of each row; empty ones where there is none."""
+    at, length = rows[f"{name}_at"], rows[f"{name}_length"]
+    if not length.any():
+        return [b""] * len(rows)
+    return [text[a:b] for a, b in zip(at.tolist(), (at + length).tolist(), strict=True)]

@@ -113,6 +113,8 @@ def _cut(lat: FloatArray, lon: FloatArray) -> dict[str, Any]:
 
 def _between(ring: FloatArray, low: float, high: float) -> FloatArray:
     """The part of a ring (k, 2) whose first coordinate lies in a range (Sutherland and Hodgman 1974)."""
+    if low <= ring[:, 0].min() and ring[:, 0].max() <= high:
+        return ring
     for sign, limit in ((1.0, low), (-1.0, -high)):
         kept: list[FloatArray] = []
         for a, b in zip(ring, np.roll(ring, -1, axis=0), strict=True):

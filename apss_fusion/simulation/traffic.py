@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from apss_fusion.geodesy.wgs84 import nvectors
 from apss_fusion.simulation.fleet import Fleet
-from apss_fusion.simulation.motion import Limits, Ways, around, follow, in_disc, moves
+from apss_fusion.simulation.motion import Limits, Ways, around, distances, follow, in_disc, moves
 from apss_fusion.simulation.networks import Network, made_network, named_network
 from apss_fusion.simulation.scenario import Scenario
 
@@ -68,16 +68,17 @@ def _ways(rows: list[tuple[FloatArray, FloatArray, FloatArray]]) -> Ways:
 def _ships(scenario: Scenario) -> Fleet:
     traffic, rng = scenario.traffic, generator(scenario, "ships")
     centre, radius_m = nvectors(scenario.region.lat, scenario.region.lon)[0], scenario.region.radius_km * 1000.0
+    keep_out = (ground_area(scenario), traffic.ground_radius_km * 1300.0)
     if traffic.lanes:
         network = named_network(traffic)
     else:
-        keep_out = (ground_area(scenario), traffic.ground_radius_km * 1300.0)
         network = made_network(rng, centre, radius_m * 0.95, junctions=12, stops=1.0, keep_out=keep_out)
-    grounds = (
-        nvectors(*np.array(traffic.fishing_grounds).T)
-        if traffic.fishing_grounds
-        else in_disc(rng, centre, radius_m * 0.8, 5)
-    )
+    if traffic.fishing_grounds:
+        grounds = nvectors(*np.array(traffic.fishing_grounds).T)
+    else:
+        grounds = in_disc(rng, centre, radius_m * 0.8, 40)
+        at_sea = grounds[distances(keep_out[0], grounds) > keep_out[1] + 30_000.0]
+        grounds = (at_sea if len(at_sea) else grounds)[:5]
     names, chances = list(SHIP_CLASSES), np.array([row[-1] for row in SHIP_CLASSES.values()])
     classes, sizes, rows = [], [], []
     for _ in range(traffic.ships):

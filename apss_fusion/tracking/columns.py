@@ -46,11 +46,11 @@ class Columns:
     time_us: NDArray[np.int64]
     end_us: NDArray[np.int64]
     received_us: NDArray[np.int64]
-    #: `LOOK_NUMBERS`, (3, n).
+    #: `LOOK_NUMBERS`, (n, 3).
     look_numbers: NDArray[np.float64]
     #: Number of detections, (n,).
     counts: NDArray[np.int64]
-    #: `NUMBERS`, the ellipse and the covariance, (N_NUMBERS, m).
+    #: `NUMBERS`, the ellipse and the covariance, (m, N_NUMBERS).
     numbers: NDArray[np.float64]
     detection_time_us: NDArray[np.int64]
     domain: NDArray[np.int8]
@@ -83,9 +83,9 @@ class Columns:
             self.time_us[looks],
             self.end_us[looks],
             self.received_us[looks],
-            np.ascontiguousarray(self.look_numbers[:, looks]),
+            self.look_numbers[looks],
             counts.astype(np.int64),
-            np.ascontiguousarray(self.numbers[:, detections]),
+            self.numbers[detections],
             self.detection_time_us[detections],
             self.domain[detections],
             self.datum[detections],
@@ -94,6 +94,35 @@ class Columns:
             self.footprint_hash[looks],
             self.footprints,
         )
+
+    def put_attributes(self, ids: list[Any], classes: list[Any], number: Callable[[Any, Any], int]) -> None:
+        """Number the ids and class probabilities of all detections; what is wrong with them is kept as a fault."""
+        try:
+            self.attributes[:] = list(map(number, ids, classes))
+        except ValueError:
+            for j, pair in enumerate(zip(ids, classes, strict=True)):
+                try:
+                    self.attributes[j] = number(*pair)
+                except ValueError as error:
+                    name, _, reason = str(error).partition(": ")
+                    self.detection_faults[j] = name, reason
+
+    def put_footprints(self, shapes: list[Any], of: Callable[[Any], tuple[Footprint, int]]) -> None:
+        """Number the footprints of all looks (``None`` or no bytes: none); what is wrong is kept as a fault."""
+        numbers: dict[int, int] = {}
+        for i, shape in enumerate(shapes):
+            if shape is None or shape == b"":
+                continue
+            try:
+                footprint, content = of(shape)
+            except ValueError as error:
+                self.look_faults[i] = "footprint", str(error)
+                continue
+            number = numbers.setdefault(id(footprint), len(self.footprints))
+            if number == len(self.footprints):
+                self.footprints.append(footprint)
+            self.footprint[i] = number
+            self.footprint_hash[i] = content
 
     def note_empty_ids(self) -> None:
         """Add the faults of ids without a character."""
@@ -127,13 +156,13 @@ def columns_of(
     per_look = list(map(_GET_DETECTIONS, looks))
     detections = list(chain.from_iterable(per_look))
     n, m = len(looks), len(detections)
-    numbers = np.full((N_NUMBERS, m), np.nan)
+    numbers = np.full((m, N_NUMBERS), np.nan)
     for i, get in enumerate(_GET_NUMBERS):
-        _put(numbers[i], list(map(get, detections)))
-    _put_nested(numbers[len(NUMBERS) :], detections)
-    look_numbers = np.full((len(LOOK_NUMBERS), n), np.nan)
+        _put(numbers[:, i], list(map(get, detections)))
+    _put_nested(numbers[:, len(NUMBERS) :], detections)
+    look_numbers = np.full((n, len(LOOK_NUMBERS)), np.nan)
     for i, get in enumerate(_GET_LOOK_NUMBERS):
-        _put(look_numbers[i], list(map(get, looks)))
+        _put(look_numbers[:, i], list(map(get, looks)))
     source_ids = [look.source_id for look in looks]
     sources = {name: source_number(name) for name in dict.fromkeys(source_ids)}
     text, at, length = _joined([look.look_id for look in looks] + [d.detection_id for d in detections])
@@ -160,8 +189,8 @@ def columns_of(
     columns.note_empty_ids()
     if "" in sources:
         columns.look_faults |= {i: ("source_id", "empty") for i, name in enumerate(source_ids) if not name}
-    _put_attributes(columns, detections, attribute_number)
-    _put_footprints(columns, looks, footprint)
+    columns.put_attributes([d.ids for d in detections], [d.class_probs for d in detections], attribute_number)
+    columns.put_footprints([look.footprint for look in looks], footprint)
     return columns
 
 
@@ -176,55 +205,23 @@ def _joined(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDA
     return np.frombuffer(bytearray(data), np.uint8), np.cumsum(length) - length, length
 
 
-def _put(row: NDArray[np.float64], values: list[Any]) -> None:
+def _put(column: NDArray[np.float64], values: list[Any]) -> None:
     """Set the known ones of `values`; a column without any stays NaN."""
     known = len(values) - values.count(None)
     if known == len(values):
-        row[:] = values
+        column[:] = values
     elif known:
-        row[:] = np.array(values, np.float64)
+        column[:] = np.array(values, np.float64)
 
 
-def _put_nested(rows: NDArray[np.float64], detections: list[Any]) -> None:
+def _put_nested(columns: NDArray[np.float64], detections: list[Any]) -> None:
     ellipses = [d.ellipse for d in detections]
     if ellipses.count(None) < len(ellipses):
         at = [j for j, e in enumerate(ellipses) if e is not None]
         known = [ellipses[j] for j in at]
         for i, get in enumerate(_GET_ELLIPSE):
-            rows[i, at] = list(map(get, known))
+            columns[at, i] = list(map(get, known))
     covariances = [d.cov_enu_m2 for d in detections]
     if covariances.count(None) < len(covariances):
         at = [j for j, c in enumerate(covariances) if c is not None]
-        rows[len(ELLIPSE) :, at] = np.array([covariances[j] for j in at], np.float64).reshape(len(at), 3).T
-
-
-def _put_attributes(columns: Columns, detections: list[Any], number: Callable[[Any, Any], int]) -> None:
-    try:
-        columns.attributes[:] = list(map(number, [d.ids for d in detections], [d.class_probs for d in detections]))
-    except ValueError:
-        for j, d in enumerate(detections):
-            try:
-                columns.attributes[j] = number(d.ids, d.class_probs)
-            except ValueError as error:
-                name, _, reason = str(error).partition(": ")
-                columns.detection_faults[j] = name, reason
-
-
-def _put_footprints(columns: Columns, looks: Sequence[Any], of: Callable[[Any], tuple[Footprint, int]]) -> None:
-    numbers: dict[int, int] = {}
-    shapes = [look.footprint for look in looks]
-    if shapes.count(None) == len(shapes):
-        return
-    for i, shape in enumerate(shapes):
-        if shape is None:
-            continue
-        try:
-            footprint, content = of(shape)
-        except ValueError as error:
-            columns.look_faults[i] = "footprint", str(error)
-            continue
-        number = numbers.setdefault(id(footprint), len(columns.footprints))
-        if number == len(columns.footprints):
-            columns.footprints.append(footprint)
-        columns.footprint[i] = number
-        columns.footprint_hash[i] = content
+        columns[at, len(ELLIPSE) :] = np.array([covariances[j] for j in at], np.float64).reshape(len(at), 3)

@@ -19,7 +19,7 @@ from apss_fusion.tracking.register import SourceDefaults
 from apss_fusion.tracking.rows import DATUM_NAMES, UNKNOWN
 from apss_fusion.tracking.times import BAD_TIME_US, NO_TIME_US
 
-#: Rows of the matrix of numbers that a detection states, NaN for what it does not.
+#: Columns of the matrix of numbers that a detection states, NaN for what it does not.
 NUMBERS = (
     "lat",
     "lon",
@@ -294,15 +294,12 @@ def fill_detections(
 ) -> None:
     """Rows of `DETECTION` (all but hashes, attributes and text) and fault numbers, (m,) each.
 
-    `numbers` is (N_NUMBERS, m); `first`, (n + 1,), says where each look's detections begin.
+    `numbers` is (m, N_NUMBERS); `first`, (n + 1,), says where each look's detections begin.
     """
-    v = np.empty(N_NUMBERS)
     for i in range(len(first) - 1):
         source = sources[look_source[i]]
         for j in range(first[i], first[i + 1]):
-            for k in range(N_NUMBERS):
-                v[k] = numbers[k, j]
-            row = rows[j]
+            v, row = numbers[j], rows[j]
             faults[j] = _fault(v)
             if faults[j] != _OK:
                 continue

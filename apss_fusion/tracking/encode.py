@@ -204,7 +204,7 @@ def _type_fault(value: Look | Detection, kind: type[Look] | type[Detection]) -> 
     for f in msgspec.structs.fields(kind):
         try:
             plain = msgspec.to_builtins(getattr(value, f.name), builtin_types=(datetime,))
-            msgspec.convert(plain, f.type)
+            msgspec.convert(plain, f.type, builtin_types=(datetime,))
             msgspec.json.encode(plain)
         except (*_UNUSABLE, RecursionError) as error:
             return f.name, str(error)

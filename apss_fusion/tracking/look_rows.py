@@ -15,7 +15,7 @@ from apss_fusion.tracking.times import NO_TIME_US
 #: A look's time lies from 1970 to before 2250, where seconds as float64 still tell microseconds apart.
 MAX_TIME_US = 8_835_955_200_000_000
 
-#: Rows of the matrix of numbers that a look states, NaN for what it does not.
+#: Columns of the matrix of numbers that a look states, NaN for what it does not.
 LOOK_NUMBERS = ("p_detect", "clutter_per_km2", "min_detectable_speed_mps")
 _P_DETECT, _CLUTTER, _MIN_SPEED = range(3)
 
@@ -62,7 +62,7 @@ def fill_looks(
     """Rows of `LOOK`, all but hashes and text, and fault numbers, (n,) each; `first` is (n + 1,)."""
     for i in range(len(time_us)):
         row, own = rows[i], sources[source[i]]
-        p_detect, clutter, min_speed = numbers[_P_DETECT, i], numbers[_CLUTTER, i], numbers[_MIN_SPEED, i]
+        p_detect, clutter, min_speed = numbers[i, _P_DETECT], numbers[i, _CLUTTER], numbers[i, _MIN_SPEED]
         end = time_us[i] if end_us[i] == NO_TIME_US else end_us[i]
         received = time_us[i] if received_us[i] == NO_TIME_US else received_us[i]
         if not _sane(time_us[i]):
@@ -236,12 +236,12 @@ def hash_contents(
         h = _fold(h, np.uint64(look.end_us))
         h = _fold(h, sources[look.source].name_hash)
         h = _fold(h, footprint_hash[i])
-        for k in range(len(look_numbers)):
-            h = _fold(h, _bits(look_numbers[k, i], cell, bits))
+        for k in range(len(LOOK_NUMBERS)):
+            h = _fold(h, _bits(look_numbers[i, k], cell, bits))
         for j in range(look.first, look.first + look.count):
             h = _fold(h, detections[j].texts)
             h = _fold(h, np.uint64(time_us[j]))
             h = _fold(h, np.uint64(domain[j]) << np.uint64(8) | np.uint64(datum[j]))
             for k in range(N_NUMBERS):
-                h = _fold(h, _bits(numbers[k, j], cell, bits))
+                h = _fold(h, _bits(numbers[j, k], cell, bits))
         look.content = h

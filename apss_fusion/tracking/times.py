@@ -1,16 +1,16 @@
-"""RFC 3339 times of a whole batch to integer microseconds, without a Python object each."""
+"""Times of a whole batch as integer microseconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.kernels import inline_kernel, kernel
-from apss_fusion.model.look import UtcTime
 
 #: Stands for "no time" in arrays of microseconds.
 NO_TIME_US = np.iinfo(np.int64).min
@@ -19,32 +19,36 @@ BAD_TIME_US = NO_TIME_US + 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ENCODER = msgspec.json.Encoder()
-_QUOTE, _BACKSLASH, _NULL = ord('"'), ord("\\"), ord("n")
+_ENCODE = msgspec.json.Encoder().encode
+_ZONE = attrgetter("tzinfo")
+_QUOTE = ord('"')
 _PLUS, _MINUS, _DOT, _COLON, _T, _Z = (ord(c) for c in "+-.:TZ")
 
 
-def times_us(times: list[datetime | str | None]) -> NDArray[np.int64]:
-    """Microseconds since 1970 UTC, (n,), of aware datetimes or RFC 3339 texts.
+def times_us(times: Sequence[datetime | None]) -> NDArray[np.int64]:
+    """Microseconds since 1970 UTC, (n,), of aware datetimes.
 
-    ``None`` gives `NO_TIME_US`; a datetime without zone, or what is no time, gives `BAD_TIME_US`.
+    ``None`` gives `NO_TIME_US`, a datetime without zone `BAD_TIME_US`; ``AttributeError`` for what is no datetime.
     """
-    out = np.full(len(times), NO_TIME_US, np.int64)
-    if times.count(None) == len(times):
+    known = [t for t in times if t is not None]
+    out = np.full(len(known), BAD_TIME_US, np.int64)
+    if list(map(_ZONE, known)).count(UTC) == len(known):
+        # msgspec writes them as RFC 3339 in compiled code.
+        _parse(np.frombuffer(_ENCODE(known), np.uint8), out)
+    else:
+        out[:] = [time_us(t) for t in known]
+    if len(known) == len(times):
         return out
-    # msgspec writes datetimes as RFC 3339 in compiled code, and texts as they are.
-    text = np.frombuffer(_ENCODER.encode(times), np.uint8)
-    _parse(text, out)
-    for i in np.flatnonzero(out == BAD_TIME_US).tolist():
-        out[i] = time_us(times[i])
-    return out
+    all_times = np.full(len(times), NO_TIME_US, np.int64)
+    all_times[[i for i, t in enumerate(times) if t is not None]] = out
+    return all_times
 
 
-def time_us(time: datetime | str | None) -> int:
-    """As `times_us`, of one time and of every form that msgspec reads."""
+def time_us(time: datetime) -> int:
+    """As `times_us`, of one datetime."""
     try:
-        return (msgspec.convert(time, UtcTime) - _EPOCH) // _MICROSECOND
-    except msgspec.ValidationError:
+        return (time - _EPOCH) // _MICROSECOND
+    except TypeError:
         return BAD_TIME_US
 
 
@@ -53,10 +57,16 @@ def from_us(values: Iterable[int]) -> list[datetime]:
     return [_EPOCH + timedelta(microseconds=us) for us in values]
 
 
+@kernel
+def byte_at(text: NDArray[np.uint8], p: int) -> int:
+    """One byte: an unsigned place needs no test for being negative."""
+    return np.int64(text[np.uint64(p)])  # type: ignore[return-value]
+
+
 @inline_kernel
 def _two(text: NDArray[np.uint8], p: int) -> int:
     """Two digits as a number, -100 or less where they are none."""
-    a, b = int(text[p]) - 48, int(text[p + 1]) - 48
+    a, b = byte_at(text, p) - 48, byte_at(text, p + 1) - 48
     return a * 10 + b if 0 <= a <= 9 and 0 <= b <= 9 else -10000
 
 
@@ -78,28 +88,28 @@ def _month_days(year: int, month: int) -> int:
 
 
 @kernel
-def _time(text: NDArray[np.uint8], start: int, stop: int) -> int:
+def rfc3339_us(text: NDArray[np.uint8], start: int, stop: int) -> int:
     """``YYYY-MM-DDTHH:MM:SS[.f to .ffffff](Z|+HH:MM|-HH:MM)`` between two bytes to microseconds, else `BAD_TIME_US`."""
     if stop - start < 20:
         return BAD_TIME_US
-    if text[start + 4] != _MINUS or text[start + 7] != _MINUS or text[start + 10] != _T:
+    if byte_at(text, start + 4) != _MINUS or byte_at(text, start + 7) != _MINUS or byte_at(text, start + 10) != _T:
         return BAD_TIME_US
-    if text[start + 13] != _COLON or text[start + 16] != _COLON:
+    if byte_at(text, start + 13) != _COLON or byte_at(text, start + 16) != _COLON:
         return BAD_TIME_US
     year = 100 * _two(text, start) + _two(text, start + 2)
     month, day = _two(text, start + 5), _two(text, start + 8)
     hour, minute, second = _two(text, start + 11), _two(text, start + 14), _two(text, start + 17)
-    # At the ends of the calendar a zone may lead beyond it: left to the library.
+    # At the ends of the calendar a zone may lead beyond it.
     if year < 2 or year > 9998 or month < 1 or month > 12 or day < 1 or day > _month_days(year, month):
         return BAD_TIME_US
     if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
         return BAD_TIME_US
     p = start + 19
     micro, digits = 0, 0
-    if text[p] == _DOT:
+    if byte_at(text, p) == _DOT:
         p += 1
-        while p < stop and 48 <= text[p] <= 57:
-            micro = micro * 10 + int(text[p]) - 48
+        while p < stop and 48 <= byte_at(text, p) <= 57:
+            micro = micro * 10 + byte_at(text, p) - 48
             digits += 1
             p += 1
             if digits > 6:
@@ -109,13 +119,13 @@ def _time(text: NDArray[np.uint8], start: int, stop: int) -> int:
         for _ in range(digits, 6):
             micro *= 10
     shift = 0
-    if p == stop - 1 and text[p] == _Z:
+    if p == stop - 1 and byte_at(text, p) == _Z:
         shift = 0
-    elif p == stop - 6 and (text[p] == _PLUS or text[p] == _MINUS) and text[p + 3] == _COLON:
+    elif p == stop - 6 and (byte_at(text, p) == _PLUS or byte_at(text, p) == _MINUS) and byte_at(text, p + 3) == _COLON:
         off_hour, off_minute = _two(text, p + 1), _two(text, p + 4)
         if off_hour < 0 or off_hour > 23 or off_minute < 0 or off_minute > 59:
             return BAD_TIME_US
-        shift = (off_hour * 60 + off_minute) * (-1 if text[p] == _MINUS else 1)
+        shift = (off_hour * 60 + off_minute) * (-1 if byte_at(text, p) == _MINUS else 1)
     else:
         return BAD_TIME_US
     minutes = (_days(year, month, day) * 24 + hour) * 60 + minute - shift
@@ -124,19 +134,12 @@ def _time(text: NDArray[np.uint8], start: int, stop: int) -> int:
 
 @kernel
 def _parse(text: NDArray[np.uint8], out: NDArray[np.int64]) -> None:
-    """A JSON list of strings and nulls; what `_time` does not read (or all from another type on) becomes bad."""
+    """The times of a JSON list of plain strings."""
     p = 0
     for i in range(len(out)):
-        p += 1
-        if text[p] == _NULL:
-            p += 4
-            continue
-        if text[p] != _QUOTE:
-            out[i:] = BAD_TIME_US
-            return
-        p += 1
+        p += 2
         start = p
-        while text[p] != _QUOTE:
-            p += 2 if text[p] == _BACKSLASH else 1
-        out[i] = _time(text, start, p)
+        while byte_at(text, p) != _QUOTE:
+            p += 1
+        out[i] = rfc3339_us(text, start, p)
         p += 1

@@ -43,13 +43,14 @@ FLAGS_MASK = (1 << len(FLAG_NAMES)) - 1
 #: Semi-axes of the 95 % ellipse in sigmas: the root of the 0.95 quantile of chi-squared with 2 degrees of freedom.
 ELLIPSE95_SIGMAS = math.sqrt(-2.0 * math.log(0.05))
 
-#: Significant digits of a covariance; more than 12 decimals are never written.
+# A covariance is written as a whole number from here on (seven digits), but never with more than 12 decimals.
 _COV_LEAST = 1e6
 _COV_MOST_DECIMALS = 12
 # A climb with a larger variance, in m^2/s^2, is not known.
 _CLIMB_VAR_MAX = 1e6
 # Whole numbers up to here are exact as float64.
 _EXACT = 2.0**53 - 1.0
+# As a whole number, in kernels.
 _whole: Any = np.int64
 _POW10 = 10.0 ** np.arange(16)
 _RAD, _DEG = math.pi / 180.0, 180.0 / math.pi

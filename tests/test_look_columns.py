@@ -21,9 +21,10 @@ from made_looks import SQUARE, T0, TEXTS, detection, encoder, look, looks, repor
 from apss_fusion.feeds.base import Decoded, Reject, lines
 from apss_fusion.feeds.looks_ndjson import Looks
 from apss_fusion.model import Look
+from apss_fusion.replay.blocks import LookBlock
 from apss_fusion.replay.json_numbers import read_number
 from apss_fusion.replay.json_scan import PADDING
-from apss_fusion.replay.looks_columns import LookBlock, read_look_blocks, whole_lines
+from apss_fusion.replay.looks_columns import read_look_blocks, whole_lines
 from apss_fusion.tracking.batch import LookBatch, Rejection
 from apss_fusion.tracking.encode import Encoder
 
@@ -51,8 +52,8 @@ def quickly(data: bytes, block_bytes: int = 1 << 18) -> Outcome:
     blocks = list(read_look_blocks(io.BytesIO(data), encoder(), block_bytes))
     rejects = [r for block in blocks for r in block.rejects]
     for block in blocks:
-        assert len(block.lines) == len(block.places) == block.batch.given
-    return LookBatch.concat([b.batch for b in blocks]), rejects, [n for b in blocks for n in b.lines.tolist()]
+        assert len(block.numbers) == block.batch.given
+    return LookBatch.concat([b.batch for b in blocks]), rejects, [n for b in blocks for n in b.numbers.tolist()]
 
 
 def plainly(batch: LookBatch) -> tuple[Any, ...]:
@@ -342,7 +343,7 @@ def test_a_look_that_the_encoder_rejects_is_named_by_its_place_among_those_given
     rows = [b"nonsense", with_look(), with_detection(domain="AIR"), with_look(time="2260-01-01T00:00:00Z"), with_look()]
     (block,) = read_look_blocks(io.BytesIO(b"\n".join(rows) + b"\n"), encoder())
     assert [(r.look, r.detection, r.field) for r in block.batch.rejected] == [(1, 0, "domain"), (2, -1, "time")]
-    assert block.lines.tolist() == [2, 3, 4, 5] and [r.line for r in block.rejects] == [1]
+    assert block.numbers.tolist() == [2, 3, 4, 5] and [r.line for r in block.rejects] == [1]
     assert [block.record(i) for i in range(4)] == rows[1:]
     assert len(block.batch) == 3 and block.batch.given == 4
 

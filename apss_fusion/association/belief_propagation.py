@@ -23,9 +23,9 @@ def marginals(count: int, scratch: Scratch, sweeps: int) -> None:
     d_p_new of a detection without edges is left alone. Clusters as `clusters` has written them.
     """
     for g in range(count):
-        low, high = scratch.c_start[g], scratch.c_start[g + 1]
-        i = scratch.c_order[low]
-        edges = scratch.c_edge[i + 1] - scratch.c_edge[i]
+        low, high = scratch.c[g].start, scratch.c[g + 1].start
+        i = scratch.c[low].order
+        edges = scratch.c[i + 1].edge - scratch.c[i].edge
         if high - low == 1:
             if edges:
                 _one_track(i, scratch)
@@ -37,73 +37,73 @@ def marginals(count: int, scratch: Scratch, sweeps: int) -> None:
 
 @kernel
 def _one_track(i: int, scratch: Scratch) -> None:
-    total = scratch.c_miss[i]
-    for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-        total += scratch.e_weight[e] / scratch.d_new[scratch.e_detection[e]]
-    for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-        j = scratch.e_detection[e]
-        p = scratch.e_weight[e] / scratch.d_new[j] / total
-        scratch.e_p[e] = probability(p)
-        scratch.d_p_new[j] = probability(1.0 - p)
+    total = scratch.c[i].miss
+    for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+        total += scratch.e[e].weight / scratch.d[scratch.e[e].detection].new
+    for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+        j = scratch.e[e].detection
+        p = scratch.e[e].weight / scratch.d[j].new / total
+        scratch.e[e].p = probability(p)
+        scratch.d[j].p_new = probability(1.0 - p)
 
 
 @kernel
 def _one_detection(low: int, high: int, scratch: Scratch) -> bool:
     """Tracks that all have one edge, to the same detection; false where they have more."""
     for s in range(low, high):
-        i = scratch.c_order[s]
-        if scratch.c_edge[i + 1] - scratch.c_edge[i] != 1:
+        i = scratch.c[s].order
+        if scratch.c[i + 1].edge - scratch.c[i].edge != 1:
             return False
-    j = scratch.e_detection[scratch.c_edge[scratch.c_order[low]]]
-    total = scratch.d_new[j]
+    j = scratch.e[scratch.c[scratch.c[low].order].edge].detection
+    total = scratch.d[j].new
     for s in range(low, high):
-        i = scratch.c_order[s]
-        total += scratch.e_weight[scratch.c_edge[i]] / scratch.c_miss[i]
+        i = scratch.c[s].order
+        total += scratch.e[scratch.c[i].edge].weight / scratch.c[i].miss
     for s in range(low, high):
-        i = scratch.c_order[s]
-        e = scratch.c_edge[i]
-        scratch.e_p[e] = probability(scratch.e_weight[e] / scratch.c_miss[i] / total)
-    scratch.d_p_new[j] = probability(scratch.d_new[j] / total)
+        i = scratch.c[s].order
+        e = scratch.c[i].edge
+        scratch.e[e].p = probability(scratch.e[e].weight / scratch.c[i].miss / total)
+    scratch.d[j].p_new = probability(scratch.d[j].new / total)
     return True
 
 
 @kernel
 def _propagate(low: int, high: int, scratch: Scratch, sweeps: int) -> None:
-    mu, w, total_j = scratch.e_p, scratch.e_weight, scratch.d_sum
+    edges, sums = scratch.e, scratch.d
     for s in range(low, high):
-        i = scratch.c_order[s]
-        for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-            mu[e] = 1.0 / scratch.d_new[scratch.e_detection[e]]
+        i = scratch.c[s].order
+        for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+            edges[e].p = 1.0 / scratch.d[scratch.e[e].detection].new
     for _ in range(sweeps):
         _reset(low, high, scratch)
         for s in range(low, high):
-            i = scratch.c_order[s]
-            total = scratch.c_miss[i]
-            for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-                total += w[e] * mu[e]
-            for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-                nu = w[e] / max(total - w[e] * mu[e], 1e-300)
-                total_j[scratch.e_detection[e]] += nu
-                mu[e] = nu
+            i = scratch.c[s].order
+            total = scratch.c[i].miss
+            for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+                total += edges[e].weight * edges[e].p
+            for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+                nu = edges[e].weight / max(total - edges[e].weight * edges[e].p, 1e-300)
+                sums[scratch.e[e].detection].sum += nu
+                edges[e].p = nu
         for s in range(low, high):
-            i = scratch.c_order[s]
-            for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-                mu[e] = 1.0 / max(total_j[scratch.e_detection[e]] - mu[e], 1e-300)
+            i = scratch.c[s].order
+            for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+                edges[e].p = 1.0 / max(sums[scratch.e[e].detection].sum - edges[e].p, 1e-300)
     for s in range(low, high):
-        i = scratch.c_order[s]
-        total = scratch.c_miss[i]
-        for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-            total += w[e] * mu[e]
-            j = scratch.e_detection[e]
-            scratch.d_p_new[j] = probability(scratch.d_new[j] / total_j[j])
-        for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-            mu[e] = probability(w[e] * mu[e] / total)
+        i = scratch.c[s].order
+        total = scratch.c[i].miss
+        for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+            total += edges[e].weight * edges[e].p
+            j = scratch.e[e].detection
+            scratch.d[j].p_new = probability(scratch.d[j].new / sums[j].sum)
+        for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+            edges[e].p = probability(edges[e].weight * edges[e].p / total)
 
 
 @kernel
 def _reset(low: int, high: int, scratch: Scratch) -> None:
     for s in range(low, high):
-        i = scratch.c_order[s]
-        for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-            j = scratch.e_detection[e]
-            scratch.d_sum[j] = scratch.d_new[j]
+        i = scratch.c[s].order
+        for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
+            j = scratch.e[e].detection
+            scratch.d[j].sum = scratch.d[j].new

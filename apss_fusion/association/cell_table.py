@@ -47,47 +47,43 @@ _RING_I = np.array([1, 1, 0, -1, -1, 0])
 _RING_J = np.array([0, 1, 1, 0, -1, -1])
 
 
-class Cells(NamedTuple):
-    """Interned cells: arrays over cid of one capacity, and the hash table that leads to them.
+#: An interned cell; -1 stands for none.
+CELL = np.dtype(
+    [
+        ("key", "u8"),  # H3 cell; 0 for the globe
+        ("parent", "i4"),  # cid of the cell above; -1 for the globe
+        ("child", "i4"),  # first of the cells below, and the next with the same parent
+        ("sibling", "i4"),
+        ("head", "i4"),  # first track of the bucket: for the owner of the table to keep
+        ("ring", "i4", (6,)),  # cids of the neighbours interned so far
+        ("ring_n", "i4"),  # how many they are
+        ("level", "i4"),  # index in LEVELS, or GLOBE_LEVEL
+    ]
+)
 
-    A cell's parent at every level above is interned with it. -1 stands for none, in all arrays.
+
+class Cells(NamedTuple):
+    """Interned cells: rows over cid, and the hash table that leads to them.
+
+    A cell's parent at every level above is interned with it.
     """
 
     #: Open addressing: cid or -1, int32, a power of two of at least twice the capacity.
     table: NDArray[np.int32]
-    #: H3 cell, uint64; 0 for the globe.
-    key: NDArray[np.uint64]
-    #: Index in LEVELS, or GLOBE_LEVEL, int8.
-    level: NDArray[np.int8]
-    #: cid of the cell above, int32; -1 for the globe.
-    parent: NDArray[np.int32]
-    #: First of the cells below, and the next with the same parent, int32.
-    child: NDArray[np.int32]
-    sibling: NDArray[np.int32]
-    #: cids of the neighbours interned so far, int32 (capacity, 6), and how many they are, int8.
-    ring: NDArray[np.int32]
-    ring_n: NDArray[np.int8]
-    #: First track of the bucket, int32: for the owner of the table to keep.
-    head: NDArray[np.int32]
+    #: CELL rows.
+    row: NDArray[np.void]
     scalars: NDArray[np.int64]
 
 
 def new_cells(capacity: int) -> Cells:
     """An empty table with room for `capacity` cells, one of which is the globe."""
     capacity = max(capacity, 1)
-    cells = Cells(
-        table=np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32),
-        key=np.zeros(capacity, np.uint64),
-        level=np.full(capacity, -1, np.int8),
-        parent=np.full(capacity, -1, np.int32),
-        child=np.full(capacity, -1, np.int32),
-        sibling=np.full(capacity, -1, np.int32),
-        ring=np.full((capacity, 6), -1, np.int32),
-        ring_n=np.zeros(capacity, np.int8),
-        head=np.full(capacity, -1, np.int32),
-        scalars=np.zeros(4, np.int64),
-    )
-    cells.level[GLOBE] = GLOBE_LEVEL
+    row = np.zeros(capacity, CELL)
+    row["key"], row["level"] = 0, -1
+    for name in ("parent", "child", "sibling", "head", "ring"):
+        row[name] = -1
+    cells = Cells(np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32), row, np.zeros(4, np.int64))
+    cells.row["level"][GLOBE] = GLOBE_LEVEL
     cells.scalars[N_CELLS] = 1
     return cells
 
@@ -96,11 +92,9 @@ def grown(cells: Cells, capacity: int) -> Cells:
     """A copy with room for `capacity` cells, at least as many as there are; the cids stay."""
     used = int(cells.scalars[N_CELLS])
     out = new_cells(max(capacity, used))
-    for name in Cells._fields:
-        if name not in ("table", "scalars"):
-            getattr(out, name)[:used] = getattr(cells, name)[:used]
+    out.row[:used] = cells.row[:used]
     out.scalars[:] = cells.scalars
-    _fill(out.table, out.key, used)
+    _fill(out.table, out.row, used)
     return out
 
 
@@ -109,7 +103,7 @@ def interned(cells: Cells, n: NDArray[np.float64]) -> tuple[Cells, NDArray[np.in
     out = np.empty(len(n), np.int32)
     done = intern_many(cells, n, 0, out)
     while done < len(n):
-        cells = grown(cells, 2 * len(cells.key) + len(LEVELS))
+        cells = grown(cells, 2 * len(cells.row) + len(LEVELS))
         done = intern_many(cells, n, done, out)
     return cells, out
 
@@ -121,14 +115,14 @@ def _hash(key: np.uint64) -> np.uint64:
 
 
 @kernel
-def find_cell(table: NDArray[np.int32], keys: NDArray[np.uint64], key: np.uint64) -> int:
+def find_cell(table: NDArray[np.int32], row: NDArray[np.void], key: np.uint64) -> int:
     """The cid of an H3 cell, or -1 (linear probing in a table at most half full)."""
     mask = np.uint64(table.size - 1)
     slot = _hash(key) & mask
     while True:
         cid = table[slot]
-        if cid < 0 or keys[cid] == key:
-            return cid
+        if cid < 0 or row[cid].key == key:
+            return np.int64(cid)
         slot = (slot + np.uint64(1)) & mask
 
 
@@ -142,9 +136,9 @@ def _put(table: NDArray[np.int32], key: np.uint64, cid: int) -> None:
 
 
 @kernel
-def _fill(table: NDArray[np.int32], keys: NDArray[np.uint64], used: int) -> None:
+def _fill(table: NDArray[np.int32], row: NDArray[np.void], used: int) -> None:
     for cid in range(1, used):
-        _put(table, keys[cid], cid)
+        _put(table, row[cid].key, cid)
 
 
 @kernel
@@ -155,10 +149,10 @@ def intern(cells: Cells, key: np.uint64, x: float, y: float, z: float, digits: N
     `digits`: scratch, int64 (16,). Rings (as sets) and parents do not depend on the order of interning nor on the point
     given; cids do.
     """
-    first = find_cell(cells.table, cells.key, key)
+    first = find_cell(cells.table, cells.row, key)
     if first >= 0:
         return first
-    if cells.scalars[N_CELLS] + len(LEVELS) > len(cells.key):
+    if cells.scalars[N_CELLS] + len(LEVELS) > len(cells.row):
         return -1
     first = cells.scalars[N_CELLS]
     face, i, j = lattice(x, y, z, _RESOLUTION[0])
@@ -167,7 +161,7 @@ def intern(cells: Cells, key: np.uint64, x: float, y: float, z: float, digits: N
         res = _RESOLUTION[level]
         if level:
             key = parent_of(key, res)
-            above = find_cell(cells.table, cells.key, key)
+            above = find_cell(cells.table, cells.row, key)
             if above >= 0:
                 _hang(cells, below, above)
                 return first
@@ -176,8 +170,8 @@ def intern(cells: Cells, key: np.uint64, x: float, y: float, z: float, digits: N
         cid = cells.scalars[N_CELLS]
         cells.scalars[N_CELLS] += 1
         _put(cells.table, key, cid)
-        cells.key[cid] = key
-        cells.level[cid] = level
+        cells.row[cid].key = key
+        cells.row[cid].level = level
         _meet(cells, cid, key, level, face, i, j, digits)
         if level:
             _hang(cells, below, cid)
@@ -201,19 +195,19 @@ def intern_many(cells: Cells, n: NDArray[np.float64], start: int, out: NDArray[n
 
 @kernel
 def _hang(cells: Cells, cid: int, parent: int) -> None:
-    cells.parent[cid] = parent
-    cells.sibling[cid] = cells.child[parent]
-    cells.child[parent] = cid
+    cells.row[cid].parent = parent
+    cells.row[cid].sibling = cells.row[parent].child
+    cells.row[parent].child = cid
 
 
 @kernel
 def _link(cells: Cells, a: int, b: int) -> None:
-    n = cells.ring_n[a]
+    n = cells.row[a].ring_n
     for k in range(n):
-        if cells.ring[a, k] == b:
+        if cells.row[a].ring[k] == b:
             return
-    cells.ring[a, n] = b
-    cells.ring_n[a] = n + 1
+    cells.row[a].ring[n] = b
+    cells.row[a].ring_n = n + 1
 
 
 @kernel
@@ -245,7 +239,7 @@ def _meet(
 @kernel
 def _meet_one(cells: Cells, cid: int, key: np.uint64, other: np.uint64) -> None:
     if other != key:
-        there = find_cell(cells.table, cells.key, other)
+        there = find_cell(cells.table, cells.row, other)
         if there >= 0:
             _link(cells, cid, there)
             _link(cells, there, cid)

@@ -10,54 +10,47 @@ from apss_fusion.kernels import kernel
 
 
 @kernel
-def _root(up: NDArray[np.int64], a: int) -> int:
-    while up[a] != a:
-        up[a] = up[up[a]]
-        a = up[a]
+def _root(c: NDArray[np.void], a: int) -> int:
+    while c[a].up != a:
+        c[a].up = c[c[a].up].up
+        a = c[a].up
     return a
 
 
 @kernel
-def clusters(n: int, first: NDArray[np.int64], key: NDArray[np.uint64], scratch: Scratch) -> int:
+def clusters(n: int, detections: int, scratch: Scratch) -> int:
     """Order the n candidates by cluster, by track key inside each; returns how many clusters there are.
 
-    first: scratch by detection, -1 on entry. Writes c_order and c_start.
+    Writes `order` and `start` of the candidates. Candidates come in the order of their keys.
     """
-    up, order, start, base = scratch.c_up, scratch.c_order, scratch.c_start, scratch.c_base
+    c, e, d = scratch.c, scratch.e, scratch.d
+    for j in range(detections):
+        d[j].cid = -1
     for i in range(n):
-        up[i] = i
+        c[i].up, c[i].base = i, 0
     for i in range(n):
-        for e in range(scratch.c_edge[i], scratch.c_edge[i + 1]):
-            j = scratch.e_detection[e]
-            if first[j] < 0:
-                first[j] = i
+        for k in range(c[i].edge, c[i + 1].edge):
+            j = e[k].detection
+            if d[j].cid < 0:
+                d[j].cid = i
             else:
-                a, b = _root(up, first[j]), _root(up, i)
-                up[max(a, b)] = min(a, b)
+                a, b = _root(c, d[j].cid), _root(c, i)
+                c[max(a, b)].up = min(a, b)
     for i in range(n):
-        base[i] = 0
-    for i in range(n):
-        up[i] = _root(up, i)
-        base[up[i]] += 1
+        c[i].up = _root(c, i)
+        c[c[i].up].base += 1
     count, at = 0, 0
     for i in range(n):
-        if up[i] == i:
-            start[count] = at
+        if c[i].up == i:
+            c[count].start = at
             count += 1
-            size = base[i]
-            base[i] = at
+            size = c[i].base
+            c[i].base = at
             at += size
-    start[count] = at
-    # `base` of a root is where its cluster starts; fill each by insertion in the order of keys.
+    c[count].start = at
+    # `base` of a root is where the next of its cluster goes; candidates come by key, so each cluster is by key.
     for i in range(n):
-        order[i] = -1
-    for i in range(n):
-        low = base[up[i]]
-        k = low
-        while k < n and order[k] >= 0 and up[order[k]] == up[i]:
-            k += 1
-        while k > low and key[order[k - 1]] > key[i]:
-            order[k] = order[k - 1]
-            k -= 1
-        order[k] = i
+        root = c[i].up
+        c[c[root].base].order = i
+        c[root].base += 1
     return count

@@ -47,12 +47,9 @@ ATTRIBUTES, SOURCES = 0, 1
 class Pairs(NamedTuple):
     """The pair tables as kernels read them, and which attributes say something of the class."""
 
-    attribute_keys: NDArray[np.uint64]
-    attribute_value: NDArray[np.int64]
-    attribute_factor: NDArray[np.float64]
+    attributes: NDArray[np.void]
+    sets: NDArray[np.void]
     has_class: NDArray[np.int8]
-    set_keys: NDArray[np.uint64]
-    set_value: NDArray[np.int64]
 
 
 @kernel
@@ -73,21 +70,21 @@ def reference(look: Row, z: Row, domain: Row) -> float:
 
 @kernel
 def attribute_factor(params: Row, pairs: Pairs, b: Row, z: Row, scratch: Scratch) -> float:
-    """Factor of class and size; 0 where the pair of attributes is unknown: then it is noted in scratch.missing."""
+    """Factor of class and size; without the class where the pair of attributes is unknown, which is noted in scratch.missing."""
     factor = 1.0
     if b.length_m == b.length_m and b.length_m > 0.0 and z.length_m == z.length_m:
-        error = params.length_error_share * z.length_m + params.length_error_m
+        error = params.filter[0].length_error_share * z.length_m + params.filter[0].length_error_m
         var = b.length_var + error * error
         y = z.length_m - b.length_m
-        ratio = params.length_span_m * math.exp(-0.5 * y * y / var) / math.sqrt(2.0 * math.pi * var)
+        ratio = params.filter[0].length_span_m * math.exp(-0.5 * y * y / var) / math.sqrt(2.0 * math.pi * var)
         factor = min(max(ratio, 0.05), 10.0)
     known = z.identity != 0 and b.id1 != 0
     if not known and pairs.has_class[b.attributes] and pairs.has_class[z.attributes]:
-        s = find_pair(pairs.attribute_keys, b.attributes, z.attributes)
+        s = find_pair(pairs.attributes, b.attributes, z.attributes)
         if s < 0:
             note_missing(scratch, ATTRIBUTES, b.attributes, z.attributes)
             return factor
-        factor *= pairs.attribute_factor[s]
+        factor *= pairs.attributes[s].factor
     return factor
 
 
@@ -123,31 +120,31 @@ def weigh(
     qxx, _, _ = process_noise(d.q, d.g, z.dt)
     if not same:
         slack = (d.max_speed + 4.0 * math.sqrt(p.aa + p.bb)) * abs(z.dt)
-        far = math.sqrt(params.gate * (p.ee + p.nn + z.ree + z.rnn + qxx)) + slack
+        far = math.sqrt(params.filter[0].gate * (p.ee + p.nn + z.ree + z.rnn + qxx)) + slack
         dx, dy, dz = p.x - z.x, p.y - z.y, p.z - z.z
         if (dx * dx + dy * dy + dz * dz) * _EARTH_SQ > 1.02 * far * far:
             return 0.0
     east, north = offset(p.x, p.y, p.z, z.x, z.y, z.z)
     m2 = gate_distance(p, z, east, north, qxx)
     log_w = -math.inf
-    if m2 < params.gate:
+    if m2 < params.filter[0].gate:
         update(p, z, east, north, qxx, posterior)
         log_w = posterior.loglik
-    if same and m2 > _WELL and p.t > s.t and params.manoeuvre_probability > 0.0:
+    if same and m2 > _WELL and p.t > s.t and params.filter[0].manoeuvre_probability > 0.0:
         way = math.sqrt(east * east + north * north)
-        if way < d.max_speed * (p.t - s.t) + math.sqrt(params.gate * (s.ee + s.nn + z.ree + z.rnn)):
-            wide, h = scratch.wide[0], scratch.wide_posterior[0]
-            predict(s, p.t, d.q * params.manoeuvre_factor, d.g, d.great_circle != 0, wide)
-            if gate_distance(wide, z, east, north, qxx) < params.gate:
+        if way < d.max_speed * (p.t - s.t) + math.sqrt(params.filter[0].gate * (s.ee + s.nn + z.ree + z.rnn)):
+            wide, h = scratch.spare[0].state, scratch.spare[0].posterior
+            predict(s, p.t, d.q * params.filter[0].manoeuvre_factor, d.g, d.great_circle != 0, wide)
+            if gate_distance(wide, z, east, north, qxx) < params.filter[0].gate:
                 update(wide, z, east, north, qxx, h)
-                wider = h.loglik + math.log(params.manoeuvre_probability)
+                wider = h.loglik + math.log(params.filter[0].manoeuvre_probability)
                 if wider > log_w:
                     log_w = wider
                     _copy_posterior(h, posterior)
     if log_w == -math.inf:
         return 0.0
-    log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, params.altitude_span_m)
-    factor = identity_factor(b, z.identity, params.identity_error, params.identity_count)
+    log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, params.filter[0].altitude_span_m)
+    factor = identity_factor(b, z.identity, params.filter[0].identity_error, params.filter[0].identity_count)
     factor *= attribute_factor(params, pairs, b, z, scratch)
     return r * look.p_detect * factor * math.exp(log_w - log_ref)
 
@@ -176,13 +173,13 @@ def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64],
         cid = intern(cells, key, z[j].x, z[j].y, z[j].z, scratch.digits)
         if cid < 0:
             return False
-        scratch.d_cid[j] = cid
+        scratch.d[j].cid = cid
     for j in range(len(z) - 1, -1, -1):
-        cid = np.int64(scratch.d_cid[j])
+        cid = np.int64(scratch.d[j].cid)
         for level in range(GLOBE_LEVEL + 1):
             scratch.d_next[level, j] = heads[cid]
             heads[cid] = j
-            cid = np.int64(cells.parent[cid])
+            cid = np.int64(cells.row[cid].parent)
     return True
 
 
@@ -190,10 +187,10 @@ def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64],
 def unhang_detections(cells: Cells, n: int, heads: NDArray[np.int64], scratch: Scratch) -> None:
     """Make the lists of `hang_detections` empty again."""
     for j in range(n):
-        cid = np.int64(scratch.d_cid[j])
+        cid = np.int64(scratch.d[j].cid)
         while cid >= 0:
             heads[cid] = -1
-            cid = np.int64(cells.parent[cid])
+            cid = np.int64(cells.row[cid].parent)
 
 
 @kernel
@@ -216,19 +213,19 @@ def edges_of(
 
     Returns NO_EDGE_ROOM or NO_CELL_ROOM where more room is needed. widest_m: reach of the widest detection of the look.
     """
-    p, r, first = scratch.c_pred[i], scratch.c_r[i], e
-    floor = params.edge_floor * scratch.c_miss[i]
+    p, r, first = scratch.c[i].pred, scratch.c[i].r, e
+    floor = params.filter[0].edge_floor * scratch.c[i].miss
     if len(z) < FEW:
         for j in range(len(z)):
-            if e == len(scratch.e_detection):
+            if e == len(scratch.e):
                 return NO_EDGE_ROOM
-            h = scratch.e_posterior[e]
-            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d_log_ref[j], scratch, h)
+            h = scratch.e[e].posterior
+            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch, h)
             if w >= floor:
-                scratch.e_detection[e], scratch.e_weight[e] = j, w
+                scratch.e[e].detection, scratch.e[e].weight = j, w
                 e += 1
         return e
-    need = math.sqrt(params.gate * 0.5 * (p.ee + p.nn + math.sqrt((p.ee - p.nn) ** 2 + 4.0 * p.en * p.en))) + widest_m
+    need = math.sqrt(params.filter[0].gate * 0.5 * (p.ee + p.nn + math.sqrt((p.ee - p.nn) ** 2 + 4.0 * p.en * p.en))) + widest_m
     level = 0
     while level < GLOBE_LEVEL and need > COVER_M[level]:
         level += 1
@@ -240,28 +237,28 @@ def edges_of(
         if cid < 0:
             return NO_CELL_ROOM
         for _ in range(level):
-            cid = np.int64(cells.parent[cid])
-        ring_n = cells.ring_n[cid]
+            cid = np.int64(cells.row[cid].parent)
+        ring_n = cells.row[cid].ring_n
     for k in range(-1, ring_n):
-        j = heads[cid if k < 0 else cells.ring[cid, k]]
+        j = heads[cid if k < 0 else cells.row[cid].ring[k]]
         while j >= 0:
-            if e == len(scratch.e_detection):
+            if e == len(scratch.e):
                 return NO_EDGE_ROOM
-            h = scratch.e_posterior[e]
-            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d_log_ref[j], scratch, h)
+            h = scratch.e[e].posterior
+            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch, h)
             if w >= floor:
                 at = e
-                while at > first and scratch.e_detection[at - 1] > j:
+                while at > first and scratch.e[at - 1].detection > j:
                     at -= 1
                 if at < e:
-                    spare = scratch.wide_posterior[1]
+                    spare = scratch.spare[1].posterior
                     _copy_posterior(h, spare)
                     for m in range(e, at, -1):
-                        scratch.e_detection[m] = scratch.e_detection[m - 1]
-                        scratch.e_weight[m] = scratch.e_weight[m - 1]
-                        _copy_posterior(scratch.e_posterior[m - 1], scratch.e_posterior[m])
-                    _copy_posterior(spare, scratch.e_posterior[at])
-                scratch.e_detection[at], scratch.e_weight[at] = j, w
+                        scratch.e[m].detection = scratch.e[m - 1].detection
+                        scratch.e[m].weight = scratch.e[m - 1].weight
+                        _copy_posterior(scratch.e[m - 1].posterior, scratch.e[m].posterior)
+                    _copy_posterior(spare, scratch.e[at].posterior)
+                scratch.e[at].detection, scratch.e[at].weight = j, w
                 e += 1
             j = scratch.d_next[level, j]
     return e
@@ -271,23 +268,23 @@ def edges_of(
 def drop_dominated(n: int, detections: int, dominated: float, scratch: Scratch) -> int:
     """Take away edges far below the best of their detection; returns how many edges are left."""
     for j in range(detections):
-        scratch.d_best[j] = 0.0
-    for e in range(scratch.c_edge[n]):
-        j = scratch.e_detection[e]
-        scratch.d_best[j] = max(scratch.d_best[j], scratch.e_weight[e])
+        scratch.d[j].best = 0.0
+    for e in range(scratch.c[n].edge):
+        j = scratch.e[e].detection
+        scratch.d[j].best = max(scratch.d[j].best, scratch.e[e].weight)
     for j in range(detections):
-        if scratch.d_best[j] > 0.0:
-            scratch.d_best[j] = dominated * power_below(scratch.d_best[j])
+        if scratch.d[j].best > 0.0:
+            scratch.d[j].best = dominated * power_below(scratch.d[j].best)
     at = 0
     for i in range(n):
-        low, high = scratch.c_edge[i], scratch.c_edge[i + 1]
-        scratch.c_edge[i] = at
+        low, high = scratch.c[i].edge, scratch.c[i + 1].edge
+        scratch.c[i].edge = at
         for e in range(low, high):
-            j = scratch.e_detection[e]
-            if scratch.e_weight[e] >= scratch.d_best[j]:
+            j = scratch.e[e].detection
+            if scratch.e[e].weight >= scratch.d[j].best:
                 if at != e:
-                    scratch.e_detection[at], scratch.e_weight[at] = j, scratch.e_weight[e]
-                    _copy_posterior(scratch.e_posterior[e], scratch.e_posterior[at])
+                    scratch.e[at].detection, scratch.e[at].weight = j, scratch.e[e].weight
+                    _copy_posterior(scratch.e[e].posterior, scratch.e[at].posterior)
                 at += 1
-    scratch.c_edge[n] = at
+    scratch.c[n].edge = at
     return at

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apss_fusion.kernels import Row, kernel
 
@@ -34,9 +35,9 @@ def identity_factor(b: Row, z: np.uint64, eps: float, count: float) -> float:
 
 @kernel
 def add_identity(
-    b: Row, z: np.uint64, weight: float, eps: float, count: float, ids: np.ndarray, ps: np.ndarray, n: int
+    b: Row, z: np.uint64, weight: float, eps: float, count: float, mixture: NDArray[np.void], n: int
 ) -> int:
-    """Add `weight` times the categorical of b, after a report of z (0: none), to the mixture (ids, ps) of n; returns n."""
+    """Add `weight` times the categorical of b, after a report of z (0: none), to the mixture of n rows; returns n."""
     w1, w2 = b.p1, b.p2
     unknown = max(0.0, 1.0 - b.p1 - b.p2)
     wz = 0.0
@@ -46,35 +47,36 @@ def add_identity(
         w2 *= (1.0 - eps) * count if b.id2 == z else eps
         wz = unknown * (1.0 - eps)
         total = w1 + w2 + wz + unknown * eps
-    n = _add(ids, ps, n, b.id1, weight * w1 / total)
-    n = _add(ids, ps, n, b.id2, weight * w2 / total)
-    return _add(ids, ps, n, z, weight * wz / total)
+    n = _add(mixture, n, b.id1, weight * w1 / total)
+    n = _add(mixture, n, b.id2, weight * w2 / total)
+    return _add(mixture, n, z, weight * wz / total)
 
 
 @kernel
-def _add(ids: np.ndarray, ps: np.ndarray, n: int, identity: np.uint64, p: float) -> int:
+def _add(mixture: NDArray[np.void], n: int, identity: np.uint64, p: float) -> int:
     if identity == 0 or p <= 0.0:
         return n
     for k in range(n):
-        if ids[k] == identity:
-            ps[k] += p
+        if mixture[k].identity == identity:
+            mixture[k].p += p
             return n
-    if n < len(ids):
-        ids[n], ps[n] = identity, p
+    if n < len(mixture):
+        mixture[n].identity, mixture[n].p = identity, p
         return n + 1
     return n
 
 
 @kernel
-def keep_two(ids: np.ndarray, ps: np.ndarray, n: int, b: Row) -> None:
+def keep_two(mixture: NDArray[np.void], n: int, b: Row) -> None:
     """Write the two likeliest of a mixture into belief b, rounded to 2^-16; ties go to the smaller hash."""
     b.id1, b.p1, b.id2, b.p2 = np.uint64(0), 0.0, np.uint64(0), 0.0
     for k in range(n):
-        p = math.floor(ps[k] * _GRID + 0.5) / _GRID
+        p = math.floor(mixture[k].p * _GRID + 0.5) / _GRID
         if p <= 0.0:
             continue
-        if p > b.p1 or (p == b.p1 and ids[k] < b.id1):
+        identity = mixture[k].identity
+        if p > b.p1 or (p == b.p1 and identity < b.id1):
             b.id2, b.p2 = b.id1, b.p1
-            b.id1, b.p1 = ids[k], p
-        elif p > b.p2 or (p == b.p2 and ids[k] < b.id2):
-            b.id2, b.p2 = ids[k], p
+            b.id1, b.p1 = identity, p
+        elif p > b.p2 or (p == b.p2 and identity < b.id2):
+            b.id2, b.p2 = identity, p

@@ -12,56 +12,43 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import Row, kernel
+
+#: A learned pair: key (0: an empty place), value and factor.
+PAIR = np.dtype([("key", "u8"), ("value", "i8"), ("factor", "f8")])
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _FIRST_CAPACITY = 1024
 
 
 @kernel
-def find_pair(keys: NDArray[np.uint64], a: int, b: int) -> int:
-    """Slot of the pair (a, b) in the `keys` of a `PairTable`, or -1 where the table has not learned it."""
+def find_pair(rows: NDArray[np.void], a: int, b: int) -> int:
+    """Place of the pair (a, b) in the `rows` of a `PairTable`, or -1 where the table has not learned it."""
     key = ((np.uint64(a) << np.uint64(32)) | np.uint64(b)) + np.uint64(1)
-    mask = np.uint64(len(keys) - 1)
+    mask = np.uint64(len(rows) - 1)
     # Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, 6.4), then linear probing.
     slot = ((key * np.uint64(_MULTIPLIER)) >> np.uint64(32)) & mask
-    while keys[slot] != np.uint64(0):
-        if keys[slot] == key:
-            return np.int64(slot)  # type: ignore[return-value]
+    while rows[slot].key != np.uint64(0):
+        if rows[slot].key == key:
+            return np.int64(slot)
         slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)  # type: ignore[return-value]
+    return np.int64(-1)
 
 
 @kernel
-def _insert(
-    keys: NDArray[np.uint64],
-    values: NDArray[np.int64],
-    factors: NDArray[np.float64],
-    key: np.uint64,
-    value: int,
-    factor: float,
-) -> None:
-    mask = np.uint64(len(keys) - 1)
-    slot = ((key * np.uint64(_MULTIPLIER)) >> np.uint64(32)) & mask
-    while keys[slot] != np.uint64(0):
+def _insert(rows: NDArray[np.void], row: Row) -> None:
+    mask = np.uint64(len(rows) - 1)
+    slot = ((row.key * np.uint64(_MULTIPLIER)) >> np.uint64(32)) & mask
+    while rows[slot].key != np.uint64(0):
         slot = (slot + np.uint64(1)) & mask
-    keys[slot] = key
-    values[slot] = value
-    factors[slot] = factor
+    rows[slot] = row
 
 
 @kernel
-def _rehash(
-    old_keys: NDArray[np.uint64],
-    old_values: NDArray[np.int64],
-    old_factors: NDArray[np.float64],
-    keys: NDArray[np.uint64],
-    values: NDArray[np.int64],
-    factors: NDArray[np.float64],
-) -> None:
-    for i in range(len(old_keys)):
-        if old_keys[i] != np.uint64(0):
-            _insert(keys, values, factors, old_keys[i], old_values[i], old_factors[i])
+def _insert_all(old: NDArray[np.void], rows: NDArray[np.void]) -> None:
+    for i in range(len(old)):
+        if old[i].key != np.uint64(0):
+            _insert(rows, old[i])
 
 
 class PairTable:
@@ -74,34 +61,28 @@ class PairTable:
 
     Attributes
     ----------
-    keys, value, factor
-        Arrays of one length, a power of two: pass them to a kernel that uses `find_pair`. `learn` may replace them.
+    rows
+        PAIR rows, a power of two of them: pass them to a kernel that uses `find_pair`. `learn` may replace them.
     """
 
     def __init__(self, compute: Callable[[int, int], tuple[int, float]]) -> None:
         self._compute = compute
         self._count = 0
-        self.keys: NDArray[np.uint64] = np.zeros(_FIRST_CAPACITY, np.uint64)
-        self.value: NDArray[np.int64] = np.zeros(_FIRST_CAPACITY, np.int64)
-        self.factor: NDArray[np.float64] = np.ones(_FIRST_CAPACITY)
+        self.rows: NDArray[np.void] = np.zeros(_FIRST_CAPACITY, PAIR)
 
     def __len__(self) -> int:
         return self._count
 
     def learn(self, a: int, b: int) -> int:
         """The slot of the pair (a, b), computed and inserted where it is new."""
-        slot = int(find_pair(self.keys, a, b))
+        slot = int(find_pair(self.rows, a, b))
         if slot < 0:
             value, factor = self._compute(a, b)
-            if 2 * (self._count + 1) > len(self.keys):
-                self._grow()
-            _insert(self.keys, self.value, self.factor, np.uint64((a << 32 | b) + 1), value, factor)
+            if 2 * (self._count + 1) > len(self.rows):
+                larger = np.zeros(2 * len(self.rows), PAIR)
+                _insert_all(self.rows, larger)
+                self.rows = larger
+            _insert_all(np.array([((a << 32 | b) + 1, value, factor)], PAIR), self.rows)
             self._count += 1
-            slot = int(find_pair(self.keys, a, b))
+            slot = int(find_pair(self.rows, a, b))
         return slot
-
-    def _grow(self) -> None:
-        size = 2 * len(self.keys)
-        keys, value, factor = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.ones(size)
-        _rehash(self.keys, self.value, self.factor, keys, value, factor)
-        self.keys, self.value, self.factor = keys, value, factor

@@ -12,6 +12,9 @@ import numpy as np
 
 from apss_fusion.kernels import Row, kernel
 
+#: Altitude h (m) and climb w (m/s) with covariance, at time t (s since 1970); hh = 0 means that none is known.
+ALTITUDE = np.dtype([("h", "f8"), ("w", "f8"), ("hh", "f8"), ("hw", "f8"), ("ww", "f8"), ("t", "f8")])
+
 #: White climb noise, m^2/s^3, of an aircraft that may level off or begin to climb.
 Q_CLIMB = 1.0
 #: Standard deviation of the climb of an object of which only heights are known, m/s.
@@ -23,7 +26,7 @@ LOG_2PI = 1.8378770664093453
 
 @kernel
 def predict_altitude(s: Row, t: float, d: Row) -> None:
-    """Near-constant climb from row s to time t into row d (dtype ALTITUDE)."""
+    """Near-constant climb from row s to time t into row d (dtype ALTITUDE), which may be s."""
     dt = t - s.t
     u = abs(dt)
     d.t, d.h, d.w = t, s.h + s.w * dt, s.w
@@ -33,42 +36,35 @@ def predict_altitude(s: Row, t: float, d: Row) -> None:
 
 
 @kernel
-def update_altitude(s: Row, datum: int, t: float, z: Row, d: Row) -> int:
-    """Row s (with its datum) updated by the height and climb of detection z at time t, into d; returns the datum of d.
+def update_altitude(s: Row, datum: int, t: float, z: Row) -> int:
+    """Update row s (dtype ALTITUDE), with its datum, by the height and climb of detection z at time t; returns the new datum.
 
-    Both rows are of dtype ALTITUDE; hh = 0 means that no height is known.
+    hh = 0 means that no height is known.
     """
-    known = s.hh > 0.0
     has_height = z.alt == z.alt
-    if known and has_height and (datum != z.datum or t - s.t > FRESH_S):
-        known = False
-    if not known:
+    if s.hh <= 0.0 or (has_height and (datum != z.datum or t - s.t > FRESH_S)):
         if not has_height:
-            return _copy(s, datum, d)
-        d.t, d.h, d.hh, d.hw = t, z.alt, z.alt_var, 0.0
-        d.w, d.ww = (z.climb, z.climb_var) if z.climb == z.climb else (0.0, CLIMB_SIGMA_MPS * CLIMB_SIGMA_MPS)
-        return z.datum
-    predict_altitude(s, t, d)
+            return datum
+        s.t, s.h, s.hh, s.hw = t, z.alt, z.alt_var, 0.0
+        s.w, s.ww = 0.0, CLIMB_SIGMA_MPS * CLIMB_SIGMA_MPS
+        if z.climb == z.climb:
+            s.w, s.ww = z.climb, z.climb_var
+        return np.int64(z.datum)
+    predict_altitude(s, t, s)
     if has_height:
-        k, m = d.hh / (d.hh + z.alt_var), d.hw / (d.hh + z.alt_var)
-        y = z.alt - d.h
-        d.h, d.w = d.h + k * y, d.w + m * y
-        d.ww -= m * d.hw
-        d.hw -= k * d.hw
-        d.hh -= k * d.hh
+        k, m = s.hh / (s.hh + z.alt_var), s.hw / (s.hh + z.alt_var)
+        y = z.alt - s.h
+        s.h, s.w = s.h + k * y, s.w + m * y
+        s.ww -= m * s.hw
+        s.hw -= k * s.hw
+        s.hh -= k * s.hh
     if z.climb == z.climb:
-        k, m = d.hw / (d.ww + z.climb_var), d.ww / (d.ww + z.climb_var)
-        y = z.climb - d.w
-        d.h, d.w = d.h + k * y, d.w + m * y
-        d.hh -= k * d.hw
-        d.hw -= m * d.hw
-        d.ww -= m * d.ww
-    return datum
-
-
-@kernel
-def _copy(s: Row, datum: int, d: Row) -> int:
-    d.t, d.h, d.w, d.hh, d.hw, d.ww = s.t, s.h, s.w, s.hh, s.hw, s.ww
+        k, m = s.hw / (s.ww + z.climb_var), s.ww / (s.ww + z.climb_var)
+        y = z.climb - s.w
+        s.h, s.w = s.h + k * y, s.w + m * y
+        s.hh -= k * s.hw
+        s.hw -= m * s.hw
+        s.ww -= m * s.ww
     return datum
 
 

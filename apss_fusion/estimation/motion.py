@@ -23,6 +23,12 @@ import numpy as np
 from apss_fusion.geodesy.wgs84 import frame_rotation, moved, radii
 from apss_fusion.kernels import Row, inline_kernel, kernel
 
+#: Kinematic state of a track, or a prediction of it: 128 bytes, two cache lines. Position as an n-vector; velocity east (a)
+#: and north (b) in m/s; covariance of (e, n, a, b) on the local tangent plane; time t in s since 1970.
+STATE = np.dtype(
+    [(k, "f8") for k in ("x", "y", "z", "a", "b", "ee", "en", "nn", "ea", "eb", "na", "nb", "aa", "ab", "bb", "t")]
+)
+
 #: Distance between cos(latitude) here and the pole beyond which a rhumb line is no course that anybody holds: 85 degrees.
 POLAR_COS_LAT = 0.08715574274765817
 #: Below this u = g t the closed forms lose digits; the series takes over (relative error below 1e-12).

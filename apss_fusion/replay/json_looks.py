@@ -53,8 +53,6 @@ LINE = np.dtype(
         ("end_us", "i8"),
         ("received_us", "i8"),
         ("count", "i8"),
-        ("at", "i8"),
-        ("length", "i8"),
     ]
 )
 #: A detection as it stands in its line.
@@ -306,6 +304,7 @@ def read_lines(
     seen: NDArray[np.void],
     numbers: NDArray[np.float64],
     others: NDArray[np.int64],
+    starts: NDArray[np.int64],
 ) -> tuple[int, int, int]:
     """Read the lines in the first `size` bytes, each with its newline; `PADDING` bytes must follow.
 
@@ -316,7 +315,9 @@ def read_lines(
     seen, numbers
         Rows of `SEEN` and (m, N_NUMBERS): m detections find room.
     others
-        (lines, 3): number, begin and length of each line that is not taken.
+        (lines,): the lines that are not taken.
+    starts
+        (lines + 1,): where each line begins, and the end of the last.
 
     Returns
     -------
@@ -325,20 +326,21 @@ def read_lines(
     n = m = n_others = line = 0
     p = 0
     while p < size:
-        start = p
+        starts[line] = start = p
         p = _look(b, start, looks[n], look_numbers, n, seen, numbers, m)
         if p >= 0:
             p = after_blanks(b, p)
         if p >= 0 and byte_at(b, p) == NEWLINE:
-            looks[n].line, looks[n].at, looks[n].length = line, start, p - start
+            looks[n].line = line
             m += looks[n].count
             n += 1
         else:
             p = start
             while byte_at(b, p) != NEWLINE:
                 p += 1
-            others[n_others, 0], others[n_others, 1], others[n_others, 2] = line, start, p - start
+            others[n_others] = line
             n_others += 1
         p += 1
         line += 1
+    starts[line] = size
     return n, m, n_others

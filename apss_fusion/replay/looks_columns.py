@@ -8,7 +8,6 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 from typing import BinaryIO
 
 import msgspec
@@ -18,10 +17,10 @@ from numpy.typing import NDArray
 from apss_fusion.feeds.base import MAX_LINE_BYTES, Reject
 from apss_fusion.feeds.looks_ndjson import Looks, footprint_defect
 from apss_fusion.geodesy.footprint import Footprint
-from apss_fusion.model import Look
+from apss_fusion.replay.blocks import LookBlock, block_of
 from apss_fusion.replay.json_looks import LINE, SEEN, read_lines
 from apss_fusion.replay.json_scan import NEWLINE, PADDING
-from apss_fusion.tracking.batch import LookBatch, Rejection
+from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.columns import Columns
 from apss_fusion.tracking.detection_rows import N_NUMBERS
 from apss_fusion.tracking.encode import Encoder
@@ -32,24 +31,6 @@ BLOCK_BYTES = 1 << 18
 
 _CACHED_FOOTPRINTS = 256
 _LEAST_DETECTION_BYTES = len('{"detection_id":"0","lat":0,"lon":0}')
-
-
-class LookBlock(msgspec.Struct):
-    """Looks of consecutive records, as a batch, and what could not become one."""
-
-    batch: LookBatch
-    #: Number of the line, from 1, of each look that was given to the batch, (``batch.given``,).
-    lines: NDArray[np.int64]
-    #: Records that are no look, and bad detections of good looks, in the order of the lines.
-    rejects: list[Reject]
-    #: The text of the lines, and where each given look's begins and how long it is, (``batch.given``, 2).
-    text: bytes
-    places: NDArray[np.int64]
-
-    def record(self, i: int) -> bytes:
-        """The record of the i-th look given, as it was read."""
-        at, length = self.places[i].tolist()
-        return self.text[at : at + length]
 
 
 def read_look_blocks(stream: BinaryIO, encoder: Encoder, block_bytes: int = BLOCK_BYTES) -> Iterator[LookBlock]:
@@ -114,31 +95,22 @@ class _LineReader:
         """The block of some lines, of which the first has this number; blank ones are no records."""
         if text is None:
             reject = Reject("the line is too long", None, number, None)
-            return LookBlock(LookBatch.empty(), np.zeros(0, np.int64), [reject], b"", np.zeros((0, 2), np.int64))
-        columns, rows, others = self._columns(text)
-        batch, look_faults, detection_faults = self._encoder.build(columns)
-        if look_faults or detection_faults:
-            good = np.ones(len(rows), np.bool_)
-            good[list(look_faults)] = False
-            good[np.searchsorted(columns.firsts(), list(detection_faults), "right") - 1] = False
-            batch = batch.order(np.flatnonzero(good))
-            faulty = rows[~good]
-            others = np.concatenate([others, np.stack([faulty["line"], faulty["at"], faulty["length"]], axis=1)])
-            others = others[np.argsort(others[:, 0])]
-            rows = rows[good]
-        places = np.stack([rows["line"], rows["at"], rows["length"]], axis=1)
-        if not len(others):
-            return LookBlock(batch, places[:, 0] + number, [], text, places[:, 1:])
-        return self._merged(number, text, batch, places, others)
+            return LookBlock(LookBatch.empty(), np.zeros(0, np.int64), [reject], lambda _: b"")
+        columns, lines, others, starts = self._columns(text)
 
-    def _columns(self, text: bytes) -> tuple[Columns, NDArray[np.void], NDArray[np.int64]]:
-        """Columns of the plain lines, where those lines are, and (number, begin, length) of the others."""
+        def text_of(line: int) -> bytes:
+            return text[starts[line - number] : starts[line - number + 1] - 1]
+
+        return block_of(self._encoder, self._slow, columns, lines + number, others + number, text_of)
+
+    def _columns(self, text: bytes) -> tuple[Columns, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Columns of the plain lines; which lines those are, and which the others; where each line begins."""
         n_lines, room = _count_lines(text), len(text) // _LEAST_DETECTION_BYTES
         data = np.frombuffer(bytearray(text) + bytes(PADDING), np.uint8)
         rows, look_numbers = np.empty(n_lines, LINE), np.empty((n_lines, len(LOOK_NUMBERS)))
         seen, numbers = np.empty(room, SEEN), np.empty((room, N_NUMBERS))
-        others = np.empty((n_lines, 3), np.int64)
-        n, m, n_others = read_lines(data, len(text), rows, look_numbers, seen, numbers, others)
+        others, starts = np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64)
+        n, m, n_others = read_lines(data, len(text), rows, look_numbers, seen, numbers, others, starts)
         rows, seen = rows[:n], seen[:m]
         columns = Columns(
             data,
@@ -164,49 +136,13 @@ class _LineReader:
             _texts(text, seen, "ids"), _texts(text, seen, "class"), self._encoder.attributes.number_of_json
         )
         columns.put_footprints(_texts(text, rows, "footprint"), self._footprint)
-        return columns, rows, others[:n_others]
+        return columns, _column(rows, "line"), others[:n_others], starts
 
     def _source_numbers(self, text: bytes, rows: NDArray[np.void]) -> NDArray[np.int32]:
         names = _texts(text, rows, "source")
         for name in set(names).difference(self._sources):
             self._sources[name] = self._encoder.register.number(name.decode("ascii"))
         return np.fromiter(map(self._sources.__getitem__, names), np.int32, len(names))
-
-    def _merged(
-        self,
-        number: int,
-        text: bytes,
-        batch: LookBatch,
-        places: NDArray[np.int64],
-        others: NDArray[np.int64],
-    ) -> LookBlock:
-        """The looks that were read, with those of the other lines, in the order of the lines."""
-        looks: list[Look] = []
-        rejects: list[Reject] = []
-        chosen: list[list[int]] = []
-        for place in others.tolist():
-            line, at, length = place
-            for item in self._slow.items(BytesIO(text[at : at + length])):
-                if isinstance(item, Reject):
-                    rejects.append(msgspec.structs.replace(item, line=number + line))
-                elif isinstance(item, Look):
-                    looks.append(item)
-                    chosen.append(place)
-        part = self._encoder.encode(looks)
-        given = np.concatenate([places, np.array(chosen, np.int64).reshape(-1, 3)])
-        order = np.argsort(given[:, 0])
-        # Where each look that was given is among all, and which of them are in the batch.
-        rank = np.empty(len(given), np.int64)
-        rank[order] = np.arange(len(given))
-        used = np.ones(len(given), np.bool_)
-        used[[len(places) + r.look for r in part.rejected if r.detection < 0]] = False
-        merged = LookBatch.concat([batch, part]).order(np.argsort(rank[used]))
-        merged.rejected = [
-            Rejection(int(rank[len(places) + r.look]), r.detection, r.field, r.reason) for r in part.rejected
-        ]
-        merged.given = len(given)
-        given = given[order]
-        return LookBlock(merged, given[:, 0] + number, rejects, text, given[:, 1:])
 
     def _footprint(self, geojson: bytes) -> tuple[Footprint, int]:
         """The footprint of JSON text, decoded where that was not met before; ``ValueError`` where it is none."""

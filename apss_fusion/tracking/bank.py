@@ -10,193 +10,161 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import inline_kernel, kernel
+from apss_fusion.kernels import kernel
 from apss_fusion.tracking.rows import ALTITUDE, BELIEF, CONTRIBUTOR, LINK, STATE
 
 #: Slots of the calendar and seconds of each.
 WHEEL, TICK_S = 4096, 8.0
-#: Places in `counters`.
-N_FREE, N_FREED, TICK, STAMP, HEAP, POOL_FREE, IDENTITIES, POOL_FREED = range(8)
+#: Places in `counters`: free slots and the first of them, those freed in this batch, the calendar's slot, the number of the
+#: look, events in the heap, free contributor entries and the first of them, those freed in this batch, known identities.
+N_FREE, FREE, FREED, TICK, STAMP, HEAP, POOL_FREE, POOL, POOL_FREED, IDENTITIES = range(10)
+
+#: What is due: time, track key, slot.
+EVENT = np.dtype([("t", "f8"), ("key", "u8"), ("slot", "i8")])
+#: An identity and the first entry of its list of tracks.
+IDENTITY = np.dtype([("key", "u8"), ("head", "i8")])
 
 
 class Bank(NamedTuple):
-    """Arrays of `capacity` tracks. A slot is a row number; `free` is a stack of those without a track.
+    """Arrays of `capacity` tracks. A slot is a row number; free slots are a list through `link.next`.
 
-    Slots freed while a batch is in work wait in `freed` until it ends, so that a slot names one track in a batch.
+    Slots freed while a batch is in work wait in a list of their own until it ends, so that a slot names one track in a batch.
     """
 
     state: NDArray[np.void]
     altitude: NDArray[np.void]
     belief: NDArray[np.void]
     link: NDArray[np.void]
-    track_id: NDArray[np.uint8]
-    free: NDArray[np.int32]
-    freed: NDArray[np.int32]
     counters: NDArray[np.int64]
     wheel: NDArray[np.int32]
-    heap_t: NDArray[np.float64]
-    heap_key: NDArray[np.uint64]
-    heap_slot: NDArray[np.int32]
-    identity_key: NDArray[np.uint64]
-    identity_head: NDArray[np.int64]
+    heap: NDArray[np.void]
+    identity: NDArray[np.void]
     pool: NDArray[np.void]
-    pool_free: NDArray[np.int32]
-    pool_freed: NDArray[np.int32]
 
 
 def new_bank(capacity: int) -> Bank:
     """An empty bank for `capacity` tracks."""
-    pool = 2 * capacity
-    link = np.zeros(capacity, LINK)
-    _clear_links(link)
-    counters = np.zeros(16, np.int64)
-    counters[N_FREE], counters[POOL_FREE], counters[TICK] = capacity, pool, -1
-    identities = 1 << (3 * capacity - 1).bit_length()
-    return Bank(
-        np.zeros(capacity, STATE),
-        np.zeros(capacity, ALTITUDE),
-        np.zeros(capacity, BELIEF),
-        link,
-        np.zeros((capacity, 16), np.uint8),
-        np.arange(capacity - 1, -1, -1, dtype=np.int32),
-        np.zeros(capacity, np.int32),
-        counters,
+    bank = Bank(
+        np.zeros(0, STATE),
+        np.zeros(0, ALTITUDE),
+        np.zeros(0, BELIEF),
+        np.zeros(0, LINK),
+        np.zeros(16, np.int64),
         np.full(WHEEL, -1, np.int32),
-        np.zeros(2 * capacity, np.float64),
-        np.zeros(2 * capacity, np.uint64),
-        np.zeros(2 * capacity, np.int32),
-        np.zeros(identities, np.uint64),
-        np.full(identities, -1, np.int64),
-        np.zeros(pool, CONTRIBUTOR),
-        np.arange(pool - 1, -1, -1, dtype=np.int32),
-        np.zeros(pool, np.int32),
+        np.zeros(0, EVENT),
+        np.zeros(0, IDENTITY),
+        np.zeros(0, CONTRIBUTOR),
     )
-
-
-def _clear_links(link: NDArray[np.void]) -> None:
-    for name in ("cid", "next", "prev", "tick", "tick_next", "tick_prev", "id1_next", "id2_next", "stamp"):
-        link[name] = -1
-    link["contributor"] = -1
+    bank.counters[[FREE, FREED, POOL, POOL_FREED, TICK]] = -1
+    return grown(bank, capacity)
 
 
 def grown(bank: Bank, capacity: int) -> Bank:
-    """A bank for at least `capacity` tracks and as many contributors, identities and events as that may need."""
-    old = len(bank.state)
+    """A bank for at least `capacity` tracks, with room for the contributors, identities and events of as many."""
+    old, pool_old = len(bank.link), len(bank.pool)
     capacity = max(capacity, old)
-    new = new_bank(capacity)
-    for name in ("state", "altitude", "belief", "link", "track_id"):
-        getattr(new, name)[:old] = getattr(bank, name)
-    new.counters[:] = bank.counters
-    # Low slots go first: the new ones lie below the old stack.
-    height = int(bank.counters[N_FREE])
-    new.free[: capacity - old] = np.arange(capacity - 1, old - 1, -1, dtype=np.int32)
-    new.free[capacity - old : capacity - old + height] = bank.free[:height]
-    new.counters[N_FREE] = height + capacity - old
-    new.freed[: bank.counters[N_FREED]] = bank.freed[: bank.counters[N_FREED]]
-    new.wheel[:] = bank.wheel
-    room = max(len(bank.heap_t) if bank.counters[HEAP] * 2 < len(bank.heap_t) else 2 * len(bank.heap_t), 2 * capacity)
-    heap = [np.zeros(room, a.dtype) for a in (bank.heap_t, bank.heap_key, bank.heap_slot)]
-    for a, b in zip(heap, (bank.heap_t, bank.heap_key, bank.heap_slot), strict=True):
-        a[: len(b)] = b
-    pool, pool_old = 2 * capacity, len(bank.pool)
-    if bank.counters[POOL_FREE] * 4 < pool_old:
-        pool = max(pool, 2 * pool_old)
-    pool = max(pool, pool_old)
-    pool_rows = np.zeros(pool, CONTRIBUTOR)
-    pool_rows[:pool_old] = bank.pool
-    pool_free = np.zeros(pool, np.int32)
-    pool_free[: pool - pool_old] = np.arange(pool - 1, pool_old - 1, -1, dtype=np.int32)
-    height = int(bank.counters[POOL_FREE])
-    pool_free[pool - pool_old : pool - pool_old + height] = bank.pool_free[:height]
-    new.counters[POOL_FREE] = height + pool - pool_old
-    pool_freed = np.zeros(pool, np.int32)
-    pool_freed[: bank.counters[POOL_FREED]] = bank.pool_freed[: bank.counters[POOL_FREED]]
-    new = new._replace(
-        heap_t=heap[0], heap_key=heap[1], heap_slot=heap[2], pool=pool_rows, pool_free=pool_free, pool_freed=pool_freed
+    pool = max(2 * capacity, 2 * pool_old if bank.counters[POOL_FREE] * 4 < pool_old else pool_old)
+    events = max(2 * capacity, 2 * len(bank.heap) if bank.counters[HEAP] * 2 > len(bank.heap) else len(bank.heap))
+    identities = 1 << (2 * (capacity + int(bank.counters[IDENTITIES]) // 2) - 1).bit_length()
+    new = Bank(
+        _longer(bank.state, capacity),
+        _longer(bank.altitude, capacity),
+        _longer(bank.belief, capacity),
+        _longer(bank.link, capacity),
+        bank.counters.copy(),
+        bank.wheel,
+        _longer(bank.heap, events),
+        np.zeros(max(identities, len(bank.identity)), IDENTITY),
+        _longer(bank.pool, pool),
     )
-    rebuild_identities(new)
+    _chain_new(new, old, pool_old)
+    _hang_all(new)
     return new
 
 
-def rebuild_identities(bank: Bank) -> None:
-    """Hang all living tracks on their identities afresh (identities of none are forgotten)."""
-    bank.identity_key[:] = 0
-    bank.identity_head[:] = -1
+def _longer(rows: NDArray[np.void], length: int) -> NDArray[np.void]:
+    out = np.zeros(length, rows.dtype)
+    out[: len(rows)] = rows
+    return out
+
+
+@kernel
+def _chain_new(bank: Bank, old: int, pool_old: int) -> None:
+    """Put new slots and contributor entries on the lists of free ones, low ones first."""
+    for i in range(len(bank.link) - 1, old - 1, -1):
+        bank.link[i].next = bank.counters[FREE]
+        bank.counters[FREE] = i
+        bank.counters[N_FREE] += 1
+    for i in range(len(bank.pool) - 1, pool_old - 1, -1):
+        bank.pool[i].next = bank.counters[POOL]
+        bank.counters[POOL] = i
+        bank.counters[POOL_FREE] += 1
+
+
+@kernel
+def _hang_all(bank: Bank) -> None:
+    """Hang all living tracks on their identities afresh; identities of none are forgotten."""
     bank.counters[IDENTITIES] = 0
-    bank.link["id1_next"] = -1
-    bank.link["id2_next"] = -1
-    _hang_all(bank.belief, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+    for s in range(len(bank.identity)):
+        bank.identity[s].key, bank.identity[s].head = 0, -1
+    for i in range(len(bank.link)):
+        if bank.link[i].alive:
+            hang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity, bank.counters)
+            hang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity, bank.counters)
+
+
+def rebuild_identities(bank: Bank) -> None:
+    """Hang all living tracks on their identities afresh."""
+    _hang_all(bank)
 
 
 @kernel
-def _hang_all(
-    belief: NDArray[np.void],
-    link: NDArray[np.void],
-    identity_key: NDArray[np.uint64],
-    identity_head: NDArray[np.int64],
-    counters: NDArray[np.int64],
-) -> None:
-    for i in range(len(link)):
-        if link[i].alive:
-            hang_identity(belief[i].id1, 0, i, link, identity_key, identity_head, counters)
-            hang_identity(belief[i].id2, 1, i, link, identity_key, identity_head, counters)
-
-
-@kernel
-def identity_slot(identity_key: NDArray[np.uint64], identity: np.uint64) -> np.uint64:
+def _identity_place(identity: NDArray[np.void], key: np.uint64) -> np.int64:
     """Place of an identity in the table, or the empty one where it belongs."""
-    mask = np.uint64(identity_key.size - 1)
-    s = ((identity * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
-    while identity_key[s] != 0 and identity_key[s] != identity:
+    mask = np.uint64(len(identity) - 1)
+    s = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+    while identity[s].key != 0 and identity[s].key != key:
         s = (s + np.uint64(1)) & mask
-    return s
+    return np.int64(s)
+
+
+@kernel
+def identity_entry(identity: NDArray[np.void], key: np.uint64) -> int:
+    """First entry of the list of tracks that carry an identity, -1 for none; entries are 2 slot + (0 first, 1 second)."""
+    row = identity[_identity_place(identity, key)]
+    return row.head if row.key == key else np.int64(-1)
 
 
 @kernel
 def hang_identity(
-    identity: np.uint64,
-    which: int,
-    i: int,
-    link: NDArray[np.void],
-    identity_key: NDArray[np.uint64],
-    identity_head: NDArray[np.int64],
-    counters: NDArray[np.int64],
+    key: np.uint64, which: int, i: int, link: NDArray[np.void], identity: NDArray[np.void], counters: NDArray[np.int64]
 ) -> None:
-    """Put track i on the list of an identity, as its first (which = 0) or second (1); entries are 2 i + which."""
-    if identity == 0:
+    """Put track i on the list of an identity (0 is none), as its first (which = 0) or second (1)."""
+    if key == 0:
         return
-    s = identity_slot(identity_key, identity)
-    if identity_key[s] == 0:
-        identity_key[s] = identity
+    row = identity[_identity_place(identity, key)]
+    if row.key == 0:
+        row.key, row.head = key, -1
         counters[IDENTITIES] += 1
-    after = identity_head[s]
     if which == 0:
-        link[i].id1_next = after
+        link[i].id1_next = row.head
     else:
-        link[i].id2_next = after
-    identity_head[s] = 2 * i + which
+        link[i].id2_next = row.head
+    row.head = 2 * i + which
 
 
 @kernel
-def unhang_identity(
-    identity: np.uint64,
-    which: int,
-    i: int,
-    link: NDArray[np.void],
-    identity_key: NDArray[np.uint64],
-    identity_head: NDArray[np.int64],
-) -> None:
+def unhang_identity(key: np.uint64, which: int, i: int, link: NDArray[np.void], identity: NDArray[np.void]) -> None:
     """Take track i off the list of an identity."""
-    if identity == 0:
+    if key == 0:
         return
-    s = identity_slot(identity_key, identity)
-    entry, before = identity_head[s], -1
+    row = identity[_identity_place(identity, key)]
+    entry, before = row.head, np.int64(-1)
     while entry >= 0:
-        k = entry >> 1
-        after = link[k].id1_next if entry & 1 == 0 else link[k].id2_next
-        if k == i and entry & 1 == which:
+        after = identity_entry_next(link, entry)
+        if entry == 2 * i + which:
             if before < 0:
-                identity_head[s] = after
+                row.head = after
             elif before & 1 == 0:
                 link[before >> 1].id1_next = after
             else:
@@ -205,43 +173,48 @@ def unhang_identity(
         before, entry = entry, after
 
 
-@inline_kernel
+@kernel
 def identity_entry_next(link: NDArray[np.void], entry: int) -> int:
     """The list entry after `entry`."""
-    after = link[entry >> 1].id2_next
-    if entry & 1 == 0:
-        after = link[entry >> 1].id1_next
-    return after
+    return np.int64(link[entry >> 1].id1_next if entry & 1 == 0 else link[entry >> 1].id2_next)
 
 
 @kernel
 def contribute(bank: Bank, i: int, source: int, t: float) -> None:
     """Count one more detection by a source on track i."""
-    entry = bank.link[i].contributor
-    last = -1
+    entry, last = np.int64(bank.link[i].contributor), np.int64(-1)
     while entry >= 0:
         c = bank.pool[entry]
         if c.source == source:
             c.n += 1
             c.last = max(c.last, t)
             return
-        last, entry = entry, c.next
-    bank.counters[POOL_FREE] -= 1
-    entry = bank.pool_free[bank.counters[POOL_FREE]]
+        last, entry = entry, np.int64(c.next)
+    add_contributor(bank, i, last, source, 1, t)
+
+
+@kernel
+def add_contributor(bank: Bank, i: int, after: int, source: int, n: int, t: float) -> int:
+    """Append an entry to the contributors of track i, behind entry `after` (-1: as the first); returns it."""
+    entry = bank.counters[POOL]
     c = bank.pool[entry]
-    c.source, c.n, c.last, c.next = source, 1, t, -1
-    if last < 0:
+    bank.counters[POOL] = c.next
+    bank.counters[POOL_FREE] -= 1
+    c.source, c.n, c.last, c.next = source, n, t, -1
+    if after < 0:
         bank.link[i].contributor = entry
     else:
-        bank.pool[last].next = entry
+        bank.pool[after].next = entry
+    return entry
 
 
 @kernel
 def take_slot(bank: Bank) -> int:
     """A slot for a new track, with clear links."""
-    bank.counters[N_FREE] -= 1
-    i = bank.free[bank.counters[N_FREE]]
+    i = bank.counters[FREE]
     k = bank.link[i]
+    bank.counters[FREE] = k.next
+    bank.counters[N_FREE] -= 1
     k.cid = k.next = k.prev = k.tick = k.tick_next = k.tick_prev = k.id1_next = k.id2_next = k.stamp = -1
     k.seq = k.detections = k.sources = 0
     k.contributor = -1
@@ -254,25 +227,47 @@ def take_slot(bank: Bank) -> int:
 @kernel
 def release_slot(bank: Bank, i: int) -> None:
     """Track i is gone (already taken off all lists): its slot is free once the batch ends."""
-    entry = bank.link[i].contributor
+    entry = np.int64(bank.link[i].contributor)
     while entry >= 0:
-        bank.pool_freed[bank.counters[POOL_FREED]] = entry
-        bank.counters[POOL_FREED] += 1
-        entry = bank.pool[entry].next
-    bank.link[i].alive = 0
-    bank.link[i].changed = 1
-    bank.freed[bank.counters[N_FREED]] = i
-    bank.counters[N_FREED] += 1
+        after = np.int64(bank.pool[entry].next)
+        bank.pool[entry].next = bank.counters[POOL_FREED]
+        bank.counters[POOL_FREED] = entry
+        entry = after
+    k = bank.link[i]
+    k.alive, k.contributor, k.next = 0, -1, bank.counters[FREED]
+    bank.counters[FREED] = i
 
 
+@kernel
+def freed(bank: Bank) -> NDArray[np.int64]:
+    """Slots freed while this batch was in work."""
+    out = []
+    i = bank.counters[FREED]
+    while i >= 0:
+        out.append(i)
+        i = np.int64(bank.link[i].next)
+    return np.array(out, np.int64) if len(out) else np.zeros(0, np.int64)
+
+
+@kernel
 def settle(bank: Bank) -> None:
     """Give back what was freed while a batch was in work."""
-    n, free = int(bank.counters[N_FREED]), int(bank.counters[N_FREE])
-    bank.free[free : free + n] = bank.freed[:n]
-    bank.counters[N_FREE], bank.counters[N_FREED] = free + n, 0
-    n, free = int(bank.counters[POOL_FREED]), int(bank.counters[POOL_FREE])
-    bank.pool_free[free : free + n] = bank.pool_freed[:n]
-    bank.counters[POOL_FREE], bank.counters[POOL_FREED] = free + n, 0
+    i = bank.counters[FREED]
+    while i >= 0:
+        after = np.int64(bank.link[i].next)
+        bank.link[i].next = bank.counters[FREE]
+        bank.counters[FREE] = i
+        bank.counters[N_FREE] += 1
+        i = after
+    bank.counters[FREED] = -1
+    entry = bank.counters[POOL_FREED]
+    while entry >= 0:
+        after = np.int64(bank.pool[entry].next)
+        bank.pool[entry].next = bank.counters[POOL]
+        bank.counters[POOL] = entry
+        bank.counters[POOL_FREE] += 1
+        entry = after
+    bank.counters[POOL_FREED] = -1
 
 
 def alive(bank: Bank) -> NDArray[np.int64]:

@@ -95,7 +95,7 @@ class Columns:
             self.footprints,
         )
 
-    def put_attributes(self, ids: list[Any], classes: list[Any], number: Callable[[Any, Any], int]) -> None:
+    def put_attributes(self, ids: Sequence[Any], classes: Sequence[Any], number: Callable[[Any, Any], int]) -> None:
         """Number the ids and class probabilities of all detections; what is wrong with them is kept as a fault."""
         try:
             self.attributes[:] = list(map(number, ids, classes))

@@ -37,32 +37,40 @@ DOMAIN = np.dtype(
 ELLIPSE95 = 2.4477468306808166
 
 
+#: Numbers of the filter as the kernels read them; see defaults.toml.
+FILTER = np.dtype(
+    [
+        ("gate", "f8"),
+        ("edge_floor", "f8"),
+        ("edge_dominated", "f8"),
+        ("sweeps", "i8"),
+        ("recycle", "f8"),
+        ("recycle_mass_min", "f8"),
+        ("confirm", "f8"),
+        ("birth_min", "f8"),
+        ("birth_cooperative", "f8"),
+        ("inside_min", "f8"),
+        ("coast_intervals", "f8"),
+        ("interval_gain", "f8"),
+        ("identity_error", "f8"),
+        ("identity_count", "f8"),
+        ("manoeuvre_probability", "f8"),
+        ("manoeuvre_factor", "f8"),
+        ("intensity_resolution", "i8"),
+        ("altitude_span_m", "f8"),
+        ("length_span_m", "f8"),
+        ("length_error_share", "f8"),
+        ("length_error_m", "f8"),
+        ("tentative", "i8"),
+    ]
+)
+
+
 class Params(NamedTuple):
-    """What the kernels read: numbers of the filter, and one DOMAIN row a domain."""
+    """What the kernels read: one DOMAIN row a domain, and one FILTER row."""
 
     domain: NDArray[np.void]
-    gate: float
-    edge_floor: float
-    edge_dominated: float
-    sweeps: int
-    recycle: float
-    recycle_mass_min: float
-    confirm: float
-    birth_min: float
-    birth_cooperative: float
-    inside_min: float
-    coast_intervals: float
-    interval_gain: float
-    identity_error: float
-    identity_count: float
-    manoeuvre_probability: float
-    manoeuvre_factor: float
-    intensity_resolution: int
-    altitude_span_m: float
-    length_span_m: float
-    length_error_share: float
-    length_error_m: float
-    tentative: bool
+    filter: NDArray[np.void]
 
 
 class DomainConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,7 +168,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             row["max_speed"] = d.max_speed_mps
             row["interval"] = d.interval_s
             row["great_circle"] = d.great_circle
-        return Params(domain=domain, tentative=self.tentative, **msgspec.structs.asdict(self.filter))
+        numbers = np.zeros(1, FILTER)
+        for name, value in msgspec.structs.asdict(self.filter).items():
+            numbers[name] = value
+        numbers["tentative"] = self.tentative
+        return Params(domain, numbers)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class Engine:
 
     def picture(self, time_us: int) -> Picture:
         """All confirmed and coasting tracks predicted to a time, microseconds since 1970, from the looks fused so far."""
-        columns = confirmed_at(self._filter.bank, self.config.params(), time_us / 1e6)
+        columns = confirmed_at(self._filter.bank, self._filter.track_id, self.config.params(), time_us / 1e6)
         tracks = [
             PictureTrack(track_id, lat, lon, r, status, self.attributes.ids(n))
             for track_id, lat, lon, r, status, n in columns
@@ -154,7 +154,7 @@ class Engine:
         out += [(TRACK + track_id.hex(), None) for track_id in self._filter.gone]
         self._filter.gone = []
         slots = self._filter.changed_slots()
-        out += track_records(self._filter.bank, slots, self.register, self.attributes)
+        out += track_records(self._filter.bank, self._filter.track_id, slots, self.register, self.attributes)
         out += self._filter.changed_cells(CELL)
         held = {
             held_key(int(batch.looks["time_us"][i]), batch.look_id(i)): (batch, i)
@@ -243,7 +243,8 @@ class Engine:
             return [int(self.register.defaults.modality["OTHER"].max_latency_s * 1e6)] * 3
         lags = [0, 0, 0]
         for name in sources:
-            row = self.register.parameters[self.register.number(name)]
+            number = self.register.number(name)
+            row = self.register.parameters[number]
             for domain in range(3):
                 if (row["domains"] >> domain) & 1:
                     lags[domain] = max(lags[domain], int(row["max_latency_us"]))

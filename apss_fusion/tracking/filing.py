@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, Cells, intern
 from apss_fusion.estimation.motion import position_variance, reach_m
 from apss_fusion.geodesy.h3cells import nvec_to_cell
-from apss_fusion.kernels import Row, inline_kernel, kernel
+from apss_fusion.kernels import Row, kernel
 from apss_fusion.tracking.bank import (
     HEAP,
     TICK,
@@ -55,7 +55,7 @@ def unfile(bank: Bank, cells: Cells, i: int) -> None:
         if k.prev >= 0:
             bank.link[k.prev].next = k.next
         else:
-            cells.head[k.cid] = k.next
+            cells.row[k.cid].head = k.next
         if k.next >= 0:
             bank.link[k.next].prev = k.prev
         k.cid = -1
@@ -97,25 +97,25 @@ def _on_calendar(bank: Bank, i: int) -> None:
     bank.wheel[slot] = i
 
 
-@inline_kernel
-def _before(t: NDArray[np.float64], key: NDArray[np.uint64], i: int, j: int) -> bool:
-    return t[i] < t[j] or (t[i] == t[j] and key[i] < key[j])
+@kernel
+def _before(heap: NDArray[np.void], i: int, j: int) -> bool:
+    return heap[i].t < heap[j].t or (heap[i].t == heap[j].t and heap[i].key < heap[j].key)
 
 
 @kernel
-def _swap(bank: Bank, i: int, j: int) -> None:
-    bank.heap_t[i], bank.heap_t[j] = bank.heap_t[j], bank.heap_t[i]
-    bank.heap_key[i], bank.heap_key[j] = bank.heap_key[j], bank.heap_key[i]
-    bank.heap_slot[i], bank.heap_slot[j] = bank.heap_slot[j], bank.heap_slot[i]
+def _swap(heap: NDArray[np.void], i: int, j: int) -> None:
+    heap[i].t, heap[j].t = heap[j].t, heap[i].t
+    heap[i].key, heap[j].key = heap[j].key, heap[i].key
+    heap[i].slot, heap[j].slot = heap[j].slot, heap[i].slot
 
 
 @kernel
 def _push(bank: Bank, t: float, i: int) -> None:
     n = bank.counters[HEAP]
-    bank.heap_t[n], bank.heap_key[n], bank.heap_slot[n] = t, bank.belief[i].key, i
+    bank.heap[n].t, bank.heap[n].key, bank.heap[n].slot = t, bank.belief[i].key, i
     bank.counters[HEAP] = n + 1
-    while n > 0 and _before(bank.heap_t, bank.heap_key, n, (n - 1) // 2):
-        _swap(bank, n, (n - 1) // 2)
+    while n > 0 and _before(bank.heap, n, (n - 1) // 2):
+        _swap(bank.heap, n, (n - 1) // 2)
         n = (n - 1) // 2
 
 
@@ -123,16 +123,16 @@ def _push(bank: Bank, t: float, i: int) -> None:
 def _pop(bank: Bank) -> None:
     n = bank.counters[HEAP] - 1
     bank.counters[HEAP] = n
-    bank.heap_t[0], bank.heap_key[0], bank.heap_slot[0] = bank.heap_t[n], bank.heap_key[n], bank.heap_slot[n]
+    bank.heap[0] = bank.heap[n]
     i = 0
     while True:
         first = i
         for j in (2 * i + 1, 2 * i + 2):
-            if j < n and _before(bank.heap_t, bank.heap_key, j, first):
+            if j < n and _before(bank.heap, j, first):
                 first = j
         if first == i:
             return
-        _swap(bank, i, first)
+        _swap(bank.heap, i, first)
         i = first
 
 
@@ -146,10 +146,10 @@ def next_event(bank: Bank, params: Params, i: int, until: float) -> tuple[float,
     d = params.domain[b.domain]
     t, kind, reason = until, REFILE, NO_REASON
     if b.status == CONFIRMED:
-        coast = b.seen + params.coast_intervals * (b.interval_s if b.interval_s > 0.0 else d.interval)
+        coast = b.seen + params.filter[0].coast_intervals * (b.interval_s if b.interval_s > 0.0 else d.interval)
         if coast < t:
             t, kind = coast, COAST
-    end = b.tr + math.log(b.r / params.recycle) / d.departure if b.r > params.recycle else b.tr
+    end = b.tr + math.log(b.r / params.filter[0].recycle) / d.departure if b.r > params.filter[0].recycle else b.tr
     if end < t:
         t, kind, reason = end, END, LOST
     if position_variance(s, d.q, d.g, t - s.t) > d.limit_var:
@@ -187,12 +187,12 @@ def file_track(
     """
     k, b = bank.link[i], bank.belief[i]
     q = params.domain[b.domain].q
-    sigmas = math.sqrt(params.gate)
+    sigmas = math.sqrt(params.filter[0].gate)
     level, need = 0, reach_m(h, q, HORIZON_S, sigmas)
     while level < GLOBE_LEVEL and need > FILED_REACH_M[level]:
         level += 1
     drift = 0.0
-    keep = k.cid >= 0 and cells.level[k.cid] == level
+    keep = k.cid >= 0 and cells.row[k.cid].level == level
     if keep and level < GLOBE_LEVEL:
         dx, dy, dz = k.fx - h.x, k.fy - h.y, k.fz - h.z
         drift = math.sqrt(dx * dx + dy * dy + dz * dz) * _EARTH_M + 1.0
@@ -203,15 +203,15 @@ def file_track(
         if level < GLOBE_LEVEL:
             cid = np.int64(intern(cells, nvec_to_cell(h.x, h.y, h.z, _FINEST, digits), h.x, h.y, h.z, digits))
             for _ in range(level):
-                cid = np.int64(cells.parent[cid])
+                cid = np.int64(cells.row[cid].parent)
         k.fx, k.fy, k.fz = h.x, h.y, h.z
         if cid != k.cid:
             unfile(bank, cells, i)
-            first = cells.head[cid]
+            first = cells.row[cid].head
             k.cid, k.next, k.prev = cid, first, -1
             if first >= 0:
                 bank.link[first].prev = i
-            cells.head[cid] = i
+            cells.row[cid].head = i
     dt = HORIZON_S
     while dt < LONGEST_S and drift + reach_m(h, q, 2.0 * dt, sigmas) <= FILED_REACH_M[level]:
         dt *= 2.0
@@ -225,8 +225,8 @@ def remove_track(bank: Bank, cells: Cells, i: int) -> None:
     """Take track i off all lists and free its slot (once the batch ends)."""
     unfile(bank, cells, i)
     off_calendar(bank, i)
-    unhang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity_key, bank.identity_head)
-    unhang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity_key, bank.identity_head)
+    unhang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity)
+    unhang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity)
     release_slot(bank, i)
 
 
@@ -237,8 +237,8 @@ def next_due(bank: Bank, t: float) -> int:
     if bank.counters[TICK] < 0:
         bank.counters[TICK] = now
     while True:
-        while bank.counters[HEAP] > 0 and bank.heap_t[0] <= t:
-            i, due = np.int64(bank.heap_slot[0]), bank.heap_t[0]
+        while bank.counters[HEAP] > 0 and bank.heap[0].t <= t:
+            i, due = bank.heap[0].slot, bank.heap[0].t
             k = bank.link[i]
             if k.alive and k.tick == IN_HEAP and k.due == due:
                 k.tick = -1

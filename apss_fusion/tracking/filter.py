@@ -25,9 +25,10 @@ from apss_fusion.tracking.filing import file_track
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_output
 from apss_fusion.tracking.records import LoadedTracks, Record, StateError
 from apss_fusion.tracking.register import Register
-from apss_fusion.tracking.rows import ALTITUDE, STATE, STATUS_NAMES
+from apss_fusion.tracking.rows import STATUS_NAMES
 from apss_fusion.tracking.step import (
     DONE,
+    MASS,
     NEED_BANK,
     NEED_CELLS,
     NEED_EDGES,
@@ -56,9 +57,11 @@ class Filter:
         self.register = register
         self.attributes = attributes
         self._params = config.params()
-        self._footprints = FootprintRows(self._params.intensity_resolution)
+        self._footprints = FootprintRows(config.filter.intensity_resolution)
         self._has_class = np.zeros(256, np.int8)
         self._classes_known = 0
+        #: The UUID of the track in each slot.
+        self.track_id = np.zeros((1024, 16), np.uint8)
         #: Track ids of tracks that ended since last asked.
         self.gone: list[bytes] = []
         cells = cell_table.new_cells(4096)
@@ -70,15 +73,11 @@ class Filter:
             pairs=self._pairs(),
             feet=self._footprints.feet([]),
             scratch=new_scratch(1024, 4096, 1024, GLOBE_LEVEL + 1),
-            heads=np.full(len(cells.key), -1, np.int64),
+            heads=np.full(len(cells.row), -1, np.int64),
             out=new_output(8192, 16384, 32768),
-            state=np.zeros(1, STATE),
-            altitude=np.zeros(1, ALTITUDE),
             domain_mask=np.zeros(0, np.int64),
             born=np.zeros((4096, 2), np.int64),
-            mass=np.zeros(2048),
-            mass_cell=np.zeros(2048, np.uint64),
-            mass_domain=np.zeros(2048, np.int64),
+            mass=np.zeros(2048, MASS),
         )
 
     @property
@@ -116,9 +115,9 @@ class Filter:
     def _end(self, batch: LookBatch, out: list[UpdateBatch]) -> None:
         self._collect(batch, out)
         bank = self.work.bank
-        freed = bank.freed[: bank.counters[banks.N_FREED]]
+        freed = banks.freed(bank)
         if len(freed):
-            self.gone += [row.tobytes() for row in bank.track_id[freed]]
+            self.gone += [row.tobytes() for row in self.track_id[freed]]
         banks.settle(bank)
         used, living = int(self.work.cells.scalars[N_CELLS]), len(bank.link) - int(bank.counters[banks.N_FREE])
         if used > max(_CELLS_MIN, _CELLS_A_TRACK * living):
@@ -137,7 +136,7 @@ class Filter:
                     rows,
                     w.out.evidence[: w.out.n[EVIDENCES]].copy(),
                     w.out.contributors[: w.out.n[CONTRIBUTORS]].copy(),
-                    w.bank.track_id[rows["track"]],
+                    self.track_id[rows["track"]],
                     batch,
                     self.attributes,
                     self.register,
@@ -165,18 +164,19 @@ class Filter:
         ids = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16].copy()
         ids[:, 6] = (ids[:, 6] & 0x0F) | 0x50
         ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
-        self.work.bank.track_id[slots] = ids
+        self.track_id[slots] = ids
 
     def _provide(self, need: int, batch: LookBatch, out: list[UpdateBatch]) -> None:
         """Make room for, or learn, what the step asked for."""
         w = self.work
         if need == NEED_BANK:
             self.work = w._replace(bank=banks.grown(w.bank, 2 * len(w.bank.link)))
+            self.track_id = np.concatenate([self.track_id, np.zeros_like(self.track_id)])
         elif need == NEED_CELLS:
-            cells = cell_table.grown(w.cells, 2 * len(w.cells.key))
-            self.work = w._replace(cells=cells, heads=np.full(len(cells.key), -1, np.int64))
+            cells = cell_table.grown(w.cells, 2 * len(w.cells.row))
+            self.work = w._replace(cells=cells, heads=np.full(len(cells.row), -1, np.int64))
         elif need == NEED_INTENSITY:
-            self.work = w._replace(intensity=intensities.grown(w.intensity, 2 * len(w.intensity.key)))
+            self.work = w._replace(intensity=intensities.grown(w.intensity, 2 * len(w.intensity.cells)))
         elif need == NEED_PAIRS:
             self._learn_pairs()
         elif need in (NEED_SCRATCH, NEED_EDGES):
@@ -190,7 +190,7 @@ class Filter:
 
     def _widen_scratch(self, need: int, batch: LookBatch) -> None:
         s = self.work.scratch
-        candidates, edges, detections = len(s.c_slot), len(s.e_detection), len(s.d_new)
+        candidates, edges, detections = len(s.c) - 1, len(s.e), len(s.d)
         largest = int(batch.looks["count"].max())
         if need == NEED_EDGES:
             edges *= 2
@@ -201,9 +201,7 @@ class Filter:
         n = candidates + detections
         self.work = self.work._replace(
             scratch=new_scratch(candidates, edges, detections, GLOBE_LEVEL + 1),
-            mass=np.zeros(n),
-            mass_cell=np.zeros(n, np.uint64),
-            mass_domain=np.zeros(n, np.int64),
+            mass=np.zeros(n, MASS),
         )
 
     def _learn_pairs(self) -> None:
@@ -222,14 +220,14 @@ class Filter:
             self._has_class[self._classes_known : known] = lengths > len(b"{}")
             self._classes_known = known
         merged, sets = self.attributes.pairs, self.register.sets
-        return Pairs(merged.keys, merged.value, merged.factor, self._has_class, sets.keys, sets.value)
+        return Pairs(merged.rows, sets.rows, self._has_class)
 
     def _file_afresh(self) -> None:
         """File all tracks in a new table of cells: the old one knows every cell that was ever looked at."""
         bank = self.work.bank
         slots = banks.alive(bank)
         cells = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * len(slots)))
-        self.work = self.work._replace(cells=cells, heads=np.full(len(cells.key), -1, np.int64))
+        self.work = self.work._replace(cells=cells, heads=np.full(len(cells.row), -1, np.int64))
         bank.link["cid"] = -1
         _file_all(self.work, slots)
 
@@ -256,18 +254,16 @@ class Filter:
         link = self.bank.link
         slots = np.flatnonzero((link["changed"] != 0) & (link["alive"] != 0))
         link["changed"] = 0
-        return slots[np.argsort(self.bank.track_id[slots].view("S16").ravel(), kind="stable")] if len(slots) else slots
+        return slots[np.argsort(self.track_id[slots].view("S16").ravel(), kind="stable")] if len(slots) else slots
 
     def changed_cells(self, prefix: str) -> list[Record]:
         """Records of the intensity cells that changed since last asked, in the order of their keys."""
         table = self.work.intensity
-        places = np.flatnonzero(table.changed)
-        places = places[np.argsort(table.key[places])]
-        table.changed[:] = 0
-        values = np.stack([table.value[places], table.t[places]], 1)
-        return [
-            (f"{prefix}{key:016x}", row.tobytes()) for key, row in zip(table.key[places].tolist(), values, strict=True)
-        ]
+        rows = table.cells[table.cells["changed"] != 0]
+        rows = rows[np.argsort(rows["key"])]
+        table.cells["changed"] = 0
+        values = np.stack([rows["value"], rows["t"]], 1)
+        return [(f"{prefix}{key:016x}", row.tobytes()) for key, row in zip(rows["key"].tolist(), values, strict=True)]
 
     def load(self, tracks: LoadedTracks, cells: Sequence[tuple[str, bytes]], prefix: str, t: float) -> None:
         """Take up tracks and records of intensity cells (keys with a prefix) of a saved state, at time t in s.
@@ -286,10 +282,12 @@ class Filter:
         rows = [(source, count, last) for entries in tracks.contributors for source, count, last in entries]
         counts = np.array([len(entries) for entries in tracks.contributors], np.int64)
         bank = banks.new_bank(max(1024, n + n // 4, len(rows) // 2 + 64))
-        # Slots 0 to n lie on top of the stack of free ones.
-        bank.counters[banks.N_FREE] -= n
+        # Slots come in their order: 0 to n.
+        for _ in range(n):
+            banks.take_slot(bank)
         bank.state[:n], bank.altitude[:n], bank.belief[:n] = tracks.state, tracks.altitude, tracks.belief
-        bank.track_id[:n] = tracks.track_id
+        self.track_id = np.zeros((len(bank.link), 16), np.uint8)
+        self.track_id[:n] = tracks.track_id
         link = bank.link[:n]
         link["alive"], link["seq"], link["detections"], link["sources"] = 1, tracks.seq, tracks.detections, tracks.sources
         _load_contributors(bank, counts, np.array(rows, np.float64).reshape(-1, 3))
@@ -299,7 +297,7 @@ class Filter:
         _load_intensity(table, cell_keys, cell_rows)
         grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
         self.work = self.work._replace(
-            bank=bank, cells=grid, heads=np.full(len(grid.key), -1, np.int64), intensity=table
+            bank=bank, cells=grid, heads=np.full(len(grid.row), -1, np.int64), intensity=table
         )
         _file_all(self.work, np.arange(n))
         bank.link["changed"] = 0
@@ -316,24 +314,16 @@ def _file_all(w: Work, slots: NDArray[np.int64]) -> None:
 def _load_contributors(bank: Bank, counts: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
     k = 0
     for i in range(len(counts)):
-        last = -1
+        last = np.int64(-1)
         for _ in range(counts[i]):
-            bank.counters[banks.POOL_FREE] -= 1
-            entry = bank.pool_free[bank.counters[banks.POOL_FREE]]
-            c = bank.pool[entry]
-            c.source, c.n, c.last, c.next = np.int32(rows[k, 0]), np.int32(rows[k, 1]), rows[k, 2], -1
-            if last < 0:
-                bank.link[i].contributor = entry
-            else:
-                bank.pool[last].next = entry
-            last = entry
+            last = banks.add_contributor(bank, i, last, np.int64(rows[k, 0]), np.int64(rows[k, 1]), rows[k, 2])
             k += 1
 
 
 @kernel
 def _load_intensity(table: intensities.Intensity, key: NDArray[np.uint64], rows: NDArray[np.float64]) -> None:
     for k in range(len(key)):
-        s = intensities.slot_of(table.key, key[k])
-        if table.key[s] == 0:
+        s = intensities.slot_of(table.cells, key[k])
+        if table.cells[s].key == 0:
             table.used[0] += 1
-        table.key[s], table.value[s], table.t[s] = key[k], rows[k, 0], rows[k, 1]
+        table.cells[s].key, table.cells[s].value, table.cells[s].t = key[k], rows[k, 0], rows[k, 1]

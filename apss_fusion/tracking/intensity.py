@@ -21,20 +21,20 @@ from apss_fusion.kernels import kernel
 from apss_fusion.tracking.config import Params
 
 
-class Intensity(NamedTuple):
-    """Open addressing from (H3 cell, domain) to (value in 1/m^2, time of the last write)."""
+#: A written cell: key of (H3 cell, domain) or 0, value in 1/m^2, time of the last write, changed since last asked.
+CELL = np.dtype([("key", "u8"), ("value", "f8"), ("t", "f8"), ("changed", "i8")])
 
-    key: NDArray[np.uint64]
-    value: NDArray[np.float64]
-    t: NDArray[np.float64]
-    changed: NDArray[np.int8]
+
+class Intensity(NamedTuple):
+    """Open addressing over CELL rows, and how many are used."""
+
+    cells: NDArray[np.void]
     used: NDArray[np.int64]
 
 
 def new_intensity(capacity: int) -> Intensity:
     """An empty table for at least `capacity` written cells."""
-    size = 1 << max(6, (2 * capacity - 1).bit_length())
-    return Intensity(np.zeros(size, np.uint64), np.zeros(size), np.zeros(size), np.zeros(size, np.int8), np.zeros(1, np.int64))
+    return Intensity(np.zeros(1 << max(6, (2 * capacity - 1).bit_length()), CELL), np.zeros(1, np.int64))
 
 
 def grown(intensity: Intensity, capacity: int) -> Intensity:
@@ -46,10 +46,9 @@ def grown(intensity: Intensity, capacity: int) -> Intensity:
 
 @kernel
 def _refill(old: Intensity, new: Intensity) -> None:
-    for k in range(len(old.key)):
-        if old.key[k]:
-            s = slot_of(new.key, old.key[k])
-            new.key[s], new.value[s], new.t[s], new.changed[s] = old.key[k], old.value[k], old.t[k], old.changed[k]
+    for k in range(len(old.cells)):
+        if old.cells[k].key:
+            new.cells[slot_of(new.cells, old.cells[k].key)] = old.cells[k]
             new.used[0] += 1
 
 
@@ -60,12 +59,12 @@ def cell_key(cell: np.uint64, domain: int) -> np.uint64:
 
 
 @kernel
-def slot_of(keys: NDArray[np.uint64], key: np.uint64) -> np.int64:
+def slot_of(cells: NDArray[np.void], key: np.uint64) -> np.int64:
     """Place of a key, or the empty one where it belongs."""
-    mask = np.uint64(len(keys) - 1)
+    mask = np.uint64(len(cells) - 1)
     s = ((key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(30)
     s &= mask
-    while keys[s] != 0 and keys[s] != key:
+    while cells[s].key != 0 and cells[s].key != key:
         s = (s + np.uint64(1)) & mask
     return np.int64(s)
 
@@ -74,10 +73,10 @@ def slot_of(keys: NDArray[np.uint64], key: np.uint64) -> np.int64:
 def density(intensity: Intensity, params: Params, cell: np.uint64, domain: int, t: float) -> float:
     """Undetected objects of a domain per m^2 in an H3 cell at time t."""
     d = params.domain[domain]
-    s = slot_of(intensity.key, cell_key(cell, domain))
-    if intensity.key[s] == 0:
+    s = slot_of(intensity.cells, cell_key(cell, domain))
+    if intensity.cells[s].key == 0:
         return d.undetected
-    return d.undetected + (intensity.value[s] - d.undetected) * math.exp(-d.arrival * max(0.0, t - intensity.t[s]))
+    return d.undetected + (intensity.cells[s].value - d.undetected) * math.exp(-d.arrival * max(0.0, t - intensity.cells[s].t))
 
 
 @kernel
@@ -85,8 +84,8 @@ def write(intensity: Intensity, params: Params, cell: np.uint64, domain: int, t:
     """Set the cell to its density at t times `factor` plus `add` (1/m^2), rounded. The caller has seen to room."""
     v = significant(density(intensity, params, cell, domain, t) * factor + add)
     key = cell_key(cell, domain)
-    s = slot_of(intensity.key, key)
-    if intensity.key[s] == 0:
-        intensity.key[s] = key
+    s = slot_of(intensity.cells, key)
+    if intensity.cells[s].key == 0:
+        intensity.cells[s].key = key
         intensity.used[0] += 1
-    intensity.value[s], intensity.t[s], intensity.changed[s] = v, t, 1
+    intensity.cells[s].value, intensity.cells[s].t, intensity.cells[s].changed = v, t, 1

@@ -26,7 +26,9 @@ def _predict_all(
         r[k] = b.r * math.exp(-d.departure * max(0.0, t - b.tr))
 
 
-def confirmed_at(bank: Bank, params: Params, t: float) -> list[tuple[str, float, float, float, str, int]]:
+def confirmed_at(
+    bank: Bank, ids: NDArray[np.uint8], params: Params, t: float
+) -> list[tuple[str, float, float, float, str, int]]:
     """(track_id, lat, lon, existence, status, number of the attributes) of confirmed and coasting tracks at t, s."""
     slots = alive(bank)
     status = bank.belief["status"][slots]
@@ -37,7 +39,7 @@ def confirmed_at(bank: Bank, params: Params, t: float) -> list[tuple[str, float,
     lon = np.degrees(np.arctan2(rows["y"], rows["x"]))
     return list(
         zip(
-            [str(UUID(bytes=i.tobytes())) for i in bank.track_id[slots]],
+            [str(UUID(bytes=i.tobytes())) for i in ids[slots]],
             np.round(lat, 7).tolist(),
             np.round(lon, 7).tolist(),
             np.round(r, 6).tolist(),

@@ -17,7 +17,7 @@ from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.geodesy.h3cells import nvec_to_cell
 from apss_fusion.kernels import Row, kernel
-from apss_fusion.tracking.bank import STAMP, Bank, identity_entry_next, identity_slot
+from apss_fusion.tracking.bank import STAMP, Bank, identity_entry, identity_entry_next
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.filing import DETECTION_REACH_M
 
@@ -26,34 +26,37 @@ _FINEST = LEVELS[0]
 _EARTH_SQ = 4.07e13
 
 
+#: Columns of `Feet.first`.
+RINGS, COVERS, PAGES = 0, 1, 2
+COVERED = np.dtype([("cell", "u8"), ("share", "f8")])
+PAGE = np.dtype([("cell", "u8"), ("deep", "i8")])
+
+
 class Feet(NamedTuple):
     """Footprints of a batch, one after the other: ring vertices, covered intensity cells, pages of the index.
 
-    first_x[f] to first_x[f + 1] are those of footprint f. Of the pages, those with `deep` stand for all cells below them.
+    first[f] to first[f + 1] are those of footprint f: of rings, covered cells and pages. Of the pages, those with `deep` stand
+    for all cells below them.
     """
 
     vertices: NDArray[np.float64]
     ring_start: NDArray[np.int64]
-    first_ring: NDArray[np.int64]
-    cover: NDArray[np.uint64]
-    share: NDArray[np.float64]
-    first_cover: NDArray[np.int64]
-    page: NDArray[np.uint64]
-    deep: NDArray[np.int8]
-    first_page: NDArray[np.int64]
+    cover: NDArray[np.void]
+    page: NDArray[np.void]
+    first: NDArray[np.int64]
 
 
 @kernel
 def _propose_bucket(bank: Bank, cells: Cells, cid: int, n: int, scratch: Scratch) -> int:
     stamp = bank.counters[STAMP]
-    i = np.int64(cells.head[cid])
+    i = np.int64(cells.row[cid].head)
     while i >= 0:
         k = bank.link[i]
         if k.stamp != stamp:
-            if n == len(scratch.c_slot):
+            if n == len(scratch.c) - 1:
                 return NO_ROOM
             k.stamp = stamp
-            scratch.c_slot[n] = i
+            scratch.c[n].slot = i
             n += 1
         i = np.int64(k.next)
     return n
@@ -63,23 +66,23 @@ def _propose_bucket(bank: Bank, cells: Cells, cid: int, n: int, scratch: Scratch
 def propose_under(bank: Bank, cells: Cells, feet: Feet, f: int, scratch: Scratch) -> int:
     """Write the tracks filed about footprint f to c_slot; returns how many, or NO_ROOM."""
     n = 0
-    first, last = feet.first_page[f], feet.first_page[f + 1]
+    first, last = feet.first[f, PAGES], feet.first[f + 1, PAGES]
     if first == last:
         for i in range(len(bank.link)):
             if bank.link[i].alive:
-                if n == len(scratch.c_slot):
+                if n == len(scratch.c) - 1:
                     return NO_ROOM
-                scratch.c_slot[n] = i
+                scratch.c[n].slot = i
                 n += 1
         return n
     n = _propose_bucket(bank, cells, GLOBE, n, scratch)
     for k in range(first, last):
-        top = np.int64(find_cell(cells.table, cells.key, feet.page[k]))
-        if n < 0 or top < 0:
-            if n < 0:
-                return n
+        top = np.int64(find_cell(cells.table, cells.row, feet.page[k].cell))
+        if n < 0:
+            return n
+        if top < 0:
             continue
-        if not feet.deep[k]:
+        if not feet.page[k].deep:
             n = _propose_bucket(bank, cells, top, n, scratch)
         else:
             n = _propose_below(bank, cells, top, n, scratch)
@@ -94,28 +97,28 @@ def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch)
         n = _propose_bucket(bank, cells, cid, n, scratch)
         if n < 0:
             return n
-        if cells.child[cid] >= 0:
-            cid = np.int64(cells.child[cid])
+        if cells.row[cid].child >= 0:
+            cid = np.int64(cells.row[cid].child)
             continue
-        while cid != top and cells.sibling[cid] < 0:
-            cid = np.int64(cells.parent[cid])
+        while cid != top and cells.row[cid].sibling < 0:
+            cid = np.int64(cells.row[cid].parent)
         if cid == top:
             return n
-        cid = np.int64(cells.sibling[cid])
+        cid = np.int64(cells.row[cid].sibling)
 
 
 @kernel
 def reach_of(look: Row, z: Row, params: Params) -> float:
     """How far detection z's own part of any gate may reach, m: its ellipse, and motion to its own time."""
     d = params.domain[z.domain]
-    reach = math.sqrt(params.gate * 0.5 * (z.ree + z.rnn + math.sqrt((z.ree - z.rnn) ** 2 + 4.0 * z.ren * z.ren)))
+    reach = math.sqrt(params.filter[0].gate * 0.5 * (z.ree + z.rnn + math.sqrt((z.ree - z.rnn) ** 2 + 4.0 * z.ren * z.ren)))
     if z.dt != 0.0:
         for k in range(len(params.domain)):
             if params.domain[k].max_speed > d.max_speed and z.domain == len(params.domain) - 1:
                 d = params.domain[k]
         qxx, _, _ = process_noise(d.q, d.g, z.dt)
-        reach += (d.max_speed + math.sqrt(params.gate * 2.0 * d.birth_speed_var)) * abs(z.dt) + math.sqrt(
-            params.gate * qxx
+        reach += (d.max_speed + math.sqrt(params.filter[0].gate * 2.0 * d.birth_speed_var)) * abs(z.dt) + math.sqrt(
+            params.filter[0].gate * qxx
         )
     return reach
 
@@ -125,15 +128,14 @@ def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n:
     """Append the tracks of detection z's identity, and those near it, to the n in c_slot; returns how many, or no room."""
     stamp = bank.counters[STAMP]
     if z.identity != 0:
-        s = identity_slot(bank.identity_key, z.identity)
-        entry = bank.identity_head[s] if bank.identity_key[s] == z.identity else -1
+        entry = identity_entry(bank.identity, z.identity)
         while entry >= 0:
             k = bank.link[entry >> 1]
             if k.stamp != stamp:
-                if n == len(scratch.c_slot):
+                if n == len(scratch.c) - 1:
                     return NO_ROOM
                 k.stamp = stamp
-                scratch.c_slot[n] = entry >> 1
+                scratch.c[n].slot = entry >> 1
                 n += 1
             entry = identity_entry_next(bank.link, entry)
     reach = reach_of(look, z, params)
@@ -144,11 +146,11 @@ def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n:
     level = 0
     while level < GLOBE_LEVEL and reach > DETECTION_REACH_M[level]:
         level += 1
-        cid = np.int64(cells.parent[cid])
+        cid = np.int64(cells.row[cid].parent)
     deep = level > 0
     while True:
-        for k in range(-1, cells.ring_n[cid]):
-            near = np.int64(cid if k < 0 else cells.ring[cid, k])
+        for k in range(-1, cells.row[cid].ring_n):
+            near = np.int64(cid if k < 0 else cells.row[cid].ring[k])
             if deep:
                 n = _propose_below(bank, cells, near, n, scratch)
             else:
@@ -158,7 +160,7 @@ def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n:
         deep = False
         if cid == GLOBE:
             return n
-        cid = np.int64(cells.parent[cid])
+        cid = np.int64(cells.row[cid].parent)
 
 
 @kernel
@@ -167,7 +169,7 @@ def _propose_close(
 ) -> int:
     """Tracks of one bucket, without those that are plainly too far: half of a port, that need no prediction then."""
     stamp = bank.counters[STAMP]
-    i = np.int64(cells.head[cid])
+    i = np.int64(cells.row[cid].head)
     while i >= 0:
         k = bank.link[i]
         if k.stamp != stamp:
@@ -175,13 +177,13 @@ def _propose_close(
             q = params.domain[bank.belief[i].domain].q
             dt = abs(look.t - h.t)
             var = h.ee + h.nn + 2.0 * dt * (abs(h.ea) + abs(h.nb)) + dt * dt * (h.aa + h.bb) + q * dt * dt * dt
-            far = math.sqrt(h.a * h.a + h.b * h.b) * dt + math.sqrt(params.gate * var) + reach + 1.0
+            far = math.sqrt(h.a * h.a + h.b * h.b) * dt + math.sqrt(params.filter[0].gate * var) + reach + 1.0
             dx, dy, dz = h.x - z.x, h.y - z.y, h.z - z.z
             if (dx * dx + dy * dy + dz * dz) * _EARTH_SQ < 1.02 * far * far:
-                if n == len(scratch.c_slot):
+                if n == len(scratch.c) - 1:
                     return NO_ROOM
                 k.stamp = stamp
-                scratch.c_slot[n] = i
+                scratch.c[n].slot = i
                 n += 1
         i = np.int64(k.next)
     return n

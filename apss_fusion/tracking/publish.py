@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.kernels import Row, kernel
-from apss_fusion.tracking.bank import Bank, identity_entry_next, identity_slot
+from apss_fusion.tracking.bank import Bank, identity_entry, identity_entry_next
 from apss_fusion.tracking.rows import (
     CONTRIBUTOR,
     EVIDENCE,
@@ -56,8 +56,7 @@ def has_twin(bank: Bank, i: int) -> bool:
         return False
     if b.p2 > 0.05:
         return True
-    s = identity_slot(bank.identity_key, b.id1)
-    entry = bank.identity_head[s] if bank.identity_key[s] == b.id1 else -1
+    entry = identity_entry(bank.identity, b.id1)
     while entry >= 0:
         k = entry >> 1
         if k != i and entry & 1 == 0 and bank.belief[k].p1 > 0.5 and bank.belief[k].several:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.kernels import kernel
 from apss_fusion.tracking.attributes import Attributes
-from apss_fusion.tracking.bank import Bank, alive
+from apss_fusion.tracking.bank import Bank
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import ALTITUDE, BELIEF, DETECTION, LOOK, STATE
@@ -103,8 +103,10 @@ def _contributor_counts(slots: NDArray[np.int64], link: NDArray[np.void], pool: 
     return out
 
 
-def track_records(bank: Bank, slots: NDArray[np.int64], register: Register, attributes: Attributes) -> list[Record]:
-    """The records of the tracks in these slots."""
+def track_records(
+    bank: Bank, ids: NDArray[np.uint8], slots: NDArray[np.int64], register: Register, attributes: Attributes
+) -> list[Record]:
+    """The records of the tracks in these slots; ids: UUID by slot."""
     states = _row_bytes(bank.state[slots])
     altitudes = _row_bytes(bank.altitude[slots])
     belief = bank.belief[slots]
@@ -124,7 +126,7 @@ def track_records(bank: Bank, slots: NDArray[np.int64], register: Register, attr
     return [
         (TRACK + key, encode((s, a if k else b"", b, contents[n], q, d, entries[i:j])))
         for key, s, a, k, b, n, q, d, i, j in zip(
-            _hex_ids(bank.track_id[slots]),
+            _hex_ids(ids[slots]),
             states,
             altitudes,
             known.tolist(),
@@ -218,11 +220,6 @@ def held_batch(values: Iterable[bytes], register: Register, attributes: Attribut
             raise StateError(f"engine state: a record of a waiting look is damaged: {error}") from None
         batches.append(LookBatch(looks, detections, np.frombuffer(held.text, np.uint8), footprints))
     return LookBatch.concat(batches)
-
-
-def all_slots(bank: Bank) -> NDArray[np.int64]:
-    """Slots of all living tracks."""
-    return alive(bank)
 
 
 def as_pairs(records: Any) -> dict[str, bytes]:

@@ -41,12 +41,12 @@ class Revision(NamedTuple):
 def existence(c: int, look: Row, scratch: Scratch) -> tuple[float, float, int]:
     """(existence after the look, total probability of detection, the edge of the track's own detection or -1)."""
     hit, own = 0.0, -1
-    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
-        hit += scratch.e_p[e]
-        if scratch.e_p[e] > OWN:
+    for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
+        hit += scratch.e[e].p
+        if scratch.e[e].p > OWN:
             own = e
     hit = min(hit, 1.0)
-    missed = scratch.c_r[c] * (1.0 - scratch.c_seen[c]) / (1.0 - scratch.c_r[c] * scratch.c_seen[c])
+    missed = scratch.c[c].r * (1.0 - scratch.c[c].seen) / (1.0 - scratch.c[c].r * scratch.c[c].seen)
     return probability((1.0 - hit) * missed + hit), hit, own
 
 
@@ -57,11 +57,11 @@ def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) 
     x = sum g_h x_h and P = sum g_h (P_h + (x_h - x)(x_h - x)'), with g the shares of "missed" (the prediction) and of each
     detection in the new existence r.
     """
-    p = scratch.c_pred[c]
+    p = scratch.c[c].pred
     g0 = max(0.0, 1.0 - hit / r)
     me = mn = ma = mb = 0.0
-    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
-        g, h = scratch.e_p[e] / r, scratch.e_posterior[e]
+    for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
+        g, h = scratch.e[e].p / r, scratch.e[e].posterior
         me += g * h.e
         mn += g * h.n
         ma += g * h.a
@@ -76,8 +76,8 @@ def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) 
     d.aa = g0 * (p.aa + ma * ma)
     d.ab = g0 * (p.ab + ma * mb)
     d.bb = g0 * (p.bb + mb * mb)
-    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
-        g, h = scratch.e_p[e] / r, scratch.e_posterior[e]
+    for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
+        g, h = scratch.e[e].p / r, scratch.e[e].posterior
         if g <= 0.0:
             continue
         de, dn, da, db = h.e - me, h.n - mn, h.a - ma, h.b - mb
@@ -103,32 +103,32 @@ def mix_identity(
     """The categorical over identities after the look, and the lists that lead to it."""
     b = bank.belief[i]
     any_identity = b.id1 != 0
-    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
-        any_identity |= z[scratch.e_detection[e]].identity != 0
+    for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
+        any_identity |= z[scratch.e[e].detection].identity != 0
     if not any_identity:
         return
-    eps, count = params.identity_error, params.identity_count
-    n = add_identity(b, np.uint64(0), max(0.0, 1.0 - hit / r), eps, count, scratch.mix_id, scratch.mix_p, 0)
-    for e in range(scratch.c_edge[c], scratch.c_edge[c + 1]):
-        identity = z[scratch.e_detection[e]].identity
-        n = add_identity(b, identity, scratch.e_p[e] / r, eps, count, scratch.mix_id, scratch.mix_p, n)
+    eps, count = params.filter[0].identity_error, params.filter[0].identity_count
+    n = add_identity(b, np.uint64(0), max(0.0, 1.0 - hit / r), eps, count, scratch.mixture, 0)
+    for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
+        identity = z[scratch.e[e].detection].identity
+        n = add_identity(b, identity, scratch.e[e].p / r, eps, count, scratch.mixture, n)
     old1, old2 = b.id1, b.id2
-    keep_two(scratch.mix_id, scratch.mix_p, n, b)
+    keep_two(scratch.mixture, n, b)
     if b.id1 != old1:
         new = b.id1
-        unhang_identity(old1, 0, i, bank.link, bank.identity_key, bank.identity_head)
-        hang_identity(new, 0, i, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+        unhang_identity(old1, 0, i, bank.link, bank.identity)
+        hang_identity(new, 0, i, bank.link, bank.identity, bank.counters)
     if b.id2 != old2:
         new = b.id2
-        unhang_identity(old2, 1, i, bank.link, bank.identity_key, bank.identity_head)
-        hang_identity(new, 1, i, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+        unhang_identity(old2, 1, i, bank.link, bank.identity)
+        hang_identity(new, 1, i, bank.link, bank.identity, bank.counters)
 
 
 @kernel
 def take_size(b: Row, z: Row, params: Params) -> None:
     """Length and width of belief b updated by its own detection z."""
     if z.length_m == z.length_m:
-        error = params.length_error_share * z.length_m + params.length_error_m
+        error = params.filter[0].length_error_share * z.length_m + params.filter[0].length_error_m
         var = error * error
         if b.length_m != b.length_m or b.length_m <= 0.0:
             b.length_m, b.length_var = z.length_m, var
@@ -141,29 +141,28 @@ def take_size(b: Row, z: Row, params: Params) -> None:
 
 
 @kernel
-def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs, spare: NDArray[np.void]) -> None:
+def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs) -> None:
     """What track i learns from its own detection z beyond the state: altitude, size, attributes, domain, its rhythm."""
     b, k = bank.belief[i], bank.link[i]
-    spare[0] = bank.altitude[i]
-    b.datum = update_altitude(spare[0], b.datum, look.t + z.dt, z, bank.altitude[i])
+    b.datum = update_altitude(bank.altitude[i], b.datum, look.t + z.dt, z)
     round_altitude(bank.altitude[i])
     take_size(b, z, params)
     if z.attributes != 0 and z.attributes != b.attributes:
         if b.attributes == 0:
             b.attributes = z.attributes
         else:
-            b.attributes = pairs.attribute_value[find_pair(pairs.attribute_keys, b.attributes, z.attributes)]
+            b.attributes = pairs.attributes[find_pair(pairs.attributes, b.attributes, z.attributes)].value
     if b.domain == UNKNOWN:
         b.domain = z.domain
     gap = look.t - b.seen
     if gap > 0.0:
         b.interval_s = significant(
-            gap if b.interval_s <= 0.0 else b.interval_s + params.interval_gain * (gap - b.interval_s)
+            gap if b.interval_s <= 0.0 else b.interval_s + params.filter[0].interval_gain * (gap - b.interval_s)
         )
     b.seen = look.t
     b.several = 1
     k.detections += 1
-    k.sources = pairs.set_value[find_pair(pairs.set_keys, k.sources, look.source)]
+    k.sources = pairs.sets[find_pair(pairs.sets, k.sources, look.source)].value
     contribute(bank, i, look.source, look.t)
 
 
@@ -177,13 +176,12 @@ def revise(
     params: Params,
     pairs: Pairs,
     scratch: Scratch,
-    spare: NDArray[np.void],
 ) -> Revision:
     """Apply the look to track i, candidate c. Where the new existence is below `recycle` only it is computed."""
     b = bank.belief[i]
     before = b.r
     r, hit, own = existence(c, look, scratch)
-    if r < params.recycle:
+    if r < params.filter[0].recycle:
         return Revision(r, hit, own, True)
     status = b.status
     if hit > 0.0:
@@ -191,12 +189,12 @@ def revise(
         mix_identity(bank, i, c, r, hit, z, params, scratch)
     b.r, b.tr = r, look.t
     if own >= 0:
-        take_own(bank, i, z[scratch.e_detection[own]], look, params, pairs, spare)
+        take_own(bank, i, z[scratch.e[own].detection], look, params, pairs)
         if b.status == COASTING:
             b.status = CONFIRMED
-    elif b.status == CONFIRMED and scratch.c_seen[c] >= SHOULD_BE_SEEN:
+    elif b.status == CONFIRMED and scratch.c[c].seen >= SHOULD_BE_SEEN:
         b.status = COASTING
-    if b.status == TENTATIVE and b.several and r >= params.confirm:
+    if b.status == TENTATIVE and b.several and r >= params.filter[0].confirm:
         b.status = CONFIRMED
     news = own >= 0 or b.status != status
     for step in _STEPS:
@@ -230,7 +228,7 @@ def settle_velocity(z: Row, variance: float, d: Row) -> None:
 
 
 @kernel
-def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs: Pairs, spare: NDArray[np.void]) -> None:
+def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs: Pairs) -> None:
     """Write the rows of a new track, slot i, founded by detection z with existence r."""
     s, b, k = bank.state[i], bank.belief[i], bank.link[i]
     s.x, s.y, s.z, s.t = z.x, z.y, z.z, look.t
@@ -248,14 +246,13 @@ def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs
     b.r, b.tr, b.seen, b.interval_s, b.key = r, look.t, look.t, 0.0, z.key
     b.id1, b.p1, b.id2, b.p2 = z.identity, 0.0, np.uint64(0), 0.0
     if z.identity != 0:
-        b.p1 = math.floor((1.0 - params.identity_error) * 65536.0 + 0.5) / 65536.0
+        b.p1 = math.floor((1.0 - params.filter[0].identity_error) * 65536.0 + 0.5) / 65536.0
     b.attributes, b.domain, b.status, b.several, b.datum = z.attributes, z.domain, TENTATIVE, 0, 0
     b.length_m, b.length_var, b.width_m = math.nan, 0.0, math.nan
     take_size(b, z, params)
-    spare[0] = bank.altitude[i]
-    b.datum = update_altitude(spare[0], 0, look.t + z.dt, z, bank.altitude[i])
+    b.datum = update_altitude(bank.altitude[i], 0, look.t + z.dt, z)
     round_altitude(bank.altitude[i])
-    hang_identity(b.id1, 0, i, bank.link, bank.identity_key, bank.identity_head, bank.counters)
+    hang_identity(b.id1, 0, i, bank.link, bank.identity, bank.counters)
     k.detections = 1
-    k.sources = pairs.set_value[find_pair(pairs.set_keys, 0, look.source)]
+    k.sources = pairs.sets[find_pair(pairs.sets, 0, look.source)].value
     contribute(bank, i, look.source, look.t)

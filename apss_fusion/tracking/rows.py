@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Kinematic state of a track, or a prediction of it: 128 bytes, two cache lines.
-STATE = np.dtype(
-    [(k, "f8") for k in ("x", "y", "z", "a", "b", "ee", "en", "nn", "ea", "eb", "na", "nb", "aa", "ab", "bb", "t")]
-)
-
-#: Altitude h (m) and climb w (m/s) with covariance, at time t; hh = 0 means that none is known.
-ALTITUDE = np.dtype([("h", "f8"), ("w", "f8"), ("hh", "f8"), ("hw", "f8"), ("ww", "f8"), ("t", "f8")])
+from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.motion import STATE
 
 #: The rest of what a track is. STATE, ALTITUDE and BELIEF of a track are a pure function of the looks that touched it.
 BELIEF = np.dtype(

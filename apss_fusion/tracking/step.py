@@ -52,7 +52,7 @@ from apss_fusion.tracking.bank import (
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.filing import COAST, END, file_track, next_due, next_event, remove_track
 from apss_fusion.tracking.intensity import Intensity, density, write
-from apss_fusion.tracking.propose import Feet, propose_near, propose_under, reach_of
+from apss_fusion.tracking.propose import COVERS, RINGS, Feet, propose_near, propose_under, reach_of
 from apss_fusion.tracking.publish import (
     CONTRIBUTORS,
     EVIDENCES,
@@ -74,6 +74,10 @@ EVIDENCE_MIN = 1e-3
 _CELLS_A_TRACK = GLOBE_LEVEL + 1
 
 
+#: Existence that goes back to the intensity of a cell.
+MASS = np.dtype([("r", "f8"), ("cell", "u8"), ("domain", "i8")])
+
+
 class Work(NamedTuple):
     """Everything a step works on."""
 
@@ -86,13 +90,9 @@ class Work(NamedTuple):
     scratch: Scratch
     heads: NDArray[np.int64]
     out: Output
-    state: NDArray[np.void]  # spare rows
-    altitude: NDArray[np.void]
     domain_mask: NDArray[np.int64]  # by source: bit d is domain d
     born: NDArray[np.int64]  # (slot, detection) of the tracks founded in this call, and in row 0 their number
-    mass: NDArray[np.float64]
-    mass_cell: NDArray[np.uint64]
-    mass_domain: NDArray[np.int64]
+    mass: NDArray[np.void]  # MASS rows
 
 
 @kernel
@@ -113,11 +113,11 @@ def live_until(w: Work, t: float) -> int:
     while True:
         if w.out.n[ROWS] + 1 > len(w.out.rows) or w.out.n[CONTRIBUTORS] + 4096 > len(w.out.contributors):
             return NEED_OUTPUT
-        if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK > len(w.cells.key):
+        if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK > len(w.cells.row):
             return NEED_CELLS
-        if w.bank.counters[HEAP] + len(w.bank.link) - w.bank.counters[N_FREE] + 1 > len(w.bank.heap_t):
+        if w.bank.counters[HEAP] + len(w.bank.link) - w.bank.counters[N_FREE] + 1 > len(w.bank.heap):
             return NEED_BANK
-        if 2 * (w.intensity.used[0] + 1) > len(w.intensity.key):
+        if 2 * (w.intensity.used[0] + 1) > len(w.intensity.cells):
             return NEED_INTENSITY
         i = next_due(w.bank, t)
         if i < 0:
@@ -131,7 +131,7 @@ def _happen(w: Work, i: int) -> None:
     due = bank.link[i].due
     _, kind, reason = next_event(bank, w.params, i, due + 1e-6)
     d = w.params.domain[b.domain]
-    row = w.state[0]
+    row = w.scratch.spare[0].state
     predict(bank.state[i], due, d.q, d.g, d.great_circle != 0, row)
     if kind == COAST:
         b.status = COASTING
@@ -144,10 +144,10 @@ def _happen(w: Work, i: int) -> None:
     if bank.link[i].seq > 0:
         _tell(w, i, row, due, TERMINATED, reason)
     cell = parent_of(
-        nvec_to_cell(row.x, row.y, row.z, _FINEST, w.scratch.digits), w.params.intensity_resolution
+        nvec_to_cell(row.x, row.y, row.z, _FINEST, w.scratch.digits), w.params.filter[0].intensity_resolution
     )
     r = b.r * math.exp(-d.departure * (due - b.tr))
-    write(w.intensity, w.params, cell, b.domain, due, 1.0, r / cell_area_m2(w.params.intensity_resolution))
+    write(w.intensity, w.params, cell, b.domain, due, 1.0, r / cell_area_m2(w.params.filter[0].intensity_resolution))
     remove_track(bank, w.cells, i)
 
 
@@ -155,14 +155,14 @@ def _happen(w: Work, i: int) -> None:
 def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None:
     """Publish what happened to track i by itself at time t, its state predicted to then."""
     b = w.bank.belief[i]
-    a = w.altitude[0]
+    a = w.scratch.spare[0].altitude
     if w.bank.altitude[i].hh > 0.0:
         predict_altitude(w.bank.altitude[i], t, a)
     else:
-        w.altitude[0] = w.bank.altitude[i]
+        a.h, a.hh = 0.0, 0.0
     r = b.r * math.exp(-w.params.domain[b.domain].departure * (t - b.tr))
     first = w.out.n[EVIDENCES]
-    publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.tentative)
+    publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.filter[0].tentative)
 
 
 @kernel
@@ -176,7 +176,7 @@ def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int
     """Weigh one look and apply it; returns DONE or what is needed, with no track changed then."""
     w.bank.counters[STAMP] = (w.bank.counters[STAMP] + 1) % 2000000000
     w.scratch.missing[0, 0] = 0
-    if len(z) > len(w.scratch.d_new):
+    if len(z) > len(w.scratch.d):
         return NEED_SCRATCH
     n = _candidates(w, look, z)
     if n < 0:
@@ -185,14 +185,11 @@ def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int
     n = _weigh_all(w, look, z, n)
     if n < 0:
         return -n
-    edges = drop_dominated(n, len(z), w.params.edge_dominated, w.scratch)
+    edges = drop_dominated(n, len(z), w.params.filter[0].edge_dominated, w.scratch)
     for j in range(len(z)):
-        w.scratch.d_cid[j] = -1
-        w.scratch.d_p_new[j] = 1.0
-    for c in range(n):
-        w.mass_cell[c] = w.bank.belief[w.scratch.c_slot[c]].key
-    count = clusters(n, w.scratch.d_cid, w.mass_cell, w.scratch)
-    marginals(count, w.scratch, w.params.sweeps)
+        w.scratch.d[j].p_new = 1.0
+    count = clusters(n, len(z), w.scratch)
+    marginals(count, w.scratch, w.params.filter[0].sweeps)
     need = _room(w, look, z, n, edges)
     if need != DONE:
         return need
@@ -205,7 +202,7 @@ def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int
 @kernel
 def _candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
     """Proposed tracks in c_slot, in the order of their keys; how many, or minus what is needed."""
-    if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (len(z) + 1) > len(w.cells.key):
+    if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (len(z) + 1) > len(w.cells.row):
         return -NEED_CELLS
     n = 0
     if look.footprint >= 0:
@@ -217,21 +214,29 @@ def _candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
                 break
     if n < 0:
         return -NEED_SCRATCH
-    slot, belief = w.scratch.c_slot, w.bank.belief
-    if n <= 64:
-        for c in range(1, n):
-            i, k = slot[c], c
-            key = belief[i].key
-            while k > 0 and belief[slot[k - 1]].key > key:
-                slot[k] = slot[k - 1]
-                k -= 1
-            slot[k] = i
-    else:
-        key = np.empty(n, np.uint64)
-        for c in range(n):
-            key[c] = belief[slot[c]].key
-        slot[:n] = slot[:n][np.argsort(key)]
+    _sort_by_key(w.bank.belief, n, w.scratch.c)
     return n
+
+
+@kernel
+def _sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
+    """Sort the slots of n candidates by the keys of their tracks."""
+    for k in range(n):
+        c[k].key = belief[c[k].slot].key
+    if n <= 64:
+        for k in range(1, n):
+            slot, key, m = c[k].slot, c[k].key, k
+            while m > 0 and c[m - 1].key > key:
+                c[m].slot, c[m].key = c[m - 1].slot, c[m - 1].key
+                m -= 1
+            c[m].slot, c[m].key = slot, key
+        return
+    slots, keys = np.empty(n, np.int64), np.empty(n, np.uint64)
+    for k in range(n):
+        slots[k], keys[k] = c[k].slot, c[k].key
+    order = np.argsort(keys)
+    for k in range(n):
+        c[k].slot = slots[order[k]]
 
 
 @kernel
@@ -240,31 +245,31 @@ def _prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
     s = w.scratch
     for j in range(len(z)):
         d = w.params.domain[z[j].domain]
-        s.d_log_ref[j] = reference(look, z[j], d)
+        s.d[j].log_ref = reference(look, z[j], d)
         if look.cooperative:
-            s.d_new[j], s.d_birth[j] = 1.0, w.params.birth_cooperative
+            s.d[j].new, s.d[j].birth = 1.0, w.params.filter[0].birth_cooperative
             continue
-        s.d_cell[j] = parent_of(
-            nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), w.params.intensity_resolution
+        s.d[j].cell = parent_of(
+            nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), w.params.filter[0].intensity_resolution
         )
         clutter = max(look.clutter_per_m2, 1e-15)
-        seen = look.p_detect * density(w.intensity, w.params, s.d_cell[j], z[j].domain, look.t)
-        seen = max(significant(seen), clutter * w.params.birth_min / (1.0 - w.params.birth_min))
-        s.d_new[j], s.d_birth[j] = 1.0 + seen / clutter, seen / (clutter + seen)
+        seen = look.p_detect * density(w.intensity, w.params, s.d[j].cell, z[j].domain, look.t)
+        seen = max(significant(seen), clutter * w.params.filter[0].birth_min / (1.0 - w.params.filter[0].birth_min))
+        s.d[j].new, s.d[j].birth = 1.0 + seen / clutter, seen / (clutter + seen)
 
 
 @kernel
 def _chance_seen(w: Work, look: Row, p: Row) -> float:
     """Probability that the look would have detected a track with prediction p."""
     f = look.footprint
-    first, last = w.feet.first_ring[f], w.feet.first_ring[f + 1]
+    first, last = w.feet.first[f, RINGS], w.feet.first[f + 1, RINGS]
     low, high = w.feet.ring_start[first], w.feet.ring_start[last]
     inside = chance_inside(
         p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], w.feet.ring_start[first : last + 1] - low
     )
-    if inside < w.params.inside_min:
+    if inside < w.params.filter[0].inside_min:
         return 0.0
-    if inside > 1.0 - w.params.inside_min:
+    if inside > 1.0 - w.params.filter[0].inside_min:
         inside = 1.0
     if look.min_speed_mps == look.min_speed_mps:
         sigma = math.sqrt(0.5 * (p.aa + p.bb))
@@ -286,17 +291,17 @@ def _weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
             widest = max(widest, reach_of(look, z[j], w.params))
     kept, e = 0, 0
     for c in range(n):
-        i = s.c_slot[c]
+        i = s.c[c].slot
         b = bank.belief[i]
         d = w.params.domain[b.domain]
-        predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c_pred[kept])
-        s.c_slot[kept] = i
-        s.c_r[kept] = b.r * math.exp(-d.departure * (look.t - b.tr))
-        s.c_seen[kept] = 0.0
+        predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c[kept].pred)
+        s.c[kept].slot = i
+        s.c[kept].r = b.r * math.exp(-d.departure * (look.t - b.tr))
+        s.c[kept].seen = 0.0
         if look.footprint >= 0 and (w.domain_mask[look.source] >> b.domain) & 1:
-            s.c_seen[kept] = _chance_seen(w, look, s.c_pred[kept])
-        s.c_miss[kept] = 1.0 - s.c_r[kept] * s.c_seen[kept]
-        s.c_edge[kept] = e
+            s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred)
+        s.c[kept].miss = 1.0 - s.c[kept].r * s.c[kept].seen
+        s.c[kept].edge = e
         after = edges_of(
             w.params, w.pairs, w.cells, look, bank.state[i], bank.altitude[i], b, kept, z, w.heads, widest, e, s
         )
@@ -304,10 +309,10 @@ def _weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
             if listed:
                 unhang_detections(w.cells, len(z), w.heads, s)
             return -NEED_EDGES if after == NO_EDGE_ROOM else -NEED_CELLS
-        if after > e or s.c_seen[kept] > 0.0:
+        if after > e or s.c[kept].seen > 0.0:
             e = after
             kept += 1
-    s.c_edge[kept] = e
+    s.c[kept].edge = e
     if listed:
         unhang_detections(w.cells, len(z), w.heads, s)
     return kept
@@ -319,17 +324,17 @@ def _room(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
     bank, s, m = w.bank, w.scratch, len(z)
     contributors = 2 * m
     for c in range(n):
-        contributors += contributors_of(bank, s.c_slot[c]) + 1
+        contributors += contributors_of(bank, s.c[c].slot) + 1
         _need_pairs(w, look, z, c)
-    if m and find_pair(w.pairs.set_keys, 0, look.source) < 0:
+    if m and find_pair(w.pairs.sets, 0, look.source) < 0:
         note_missing(s, SOURCES, 0, look.source)
     if s.missing[0, 0]:
         return NEED_PAIRS
     if bank.counters[N_FREE] < m or bank.counters[POOL_FREE] < n + m:
         return NEED_BANK
-    if bank.counters[HEAP] + n + m > len(bank.heap_t) or 2 * (bank.counters[IDENTITIES] + n + m) > len(bank.identity_key):
+    if bank.counters[HEAP] + n + m > len(bank.heap) or 2 * (bank.counters[IDENTITIES] + n + m) > len(bank.identity):
         return NEED_BANK
-    if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (n + m) > len(w.cells.key):
+    if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (n + m) > len(w.cells.row):
         return NEED_CELLS
     out = w.out
     if out.n[ROWS] + n + m > len(out.rows) or out.n[EVIDENCES] + edges + m > len(out.evidence):
@@ -338,8 +343,8 @@ def _room(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
         return NEED_OUTPUT
     cover = 0
     if look.footprint >= 0:
-        cover = 4 * (w.feet.first_cover[look.footprint + 1] - w.feet.first_cover[look.footprint])
-    if 2 * (w.intensity.used[0] + cover + n + m) > len(w.intensity.key):
+        cover = 4 * (w.feet.first[look.footprint + 1, COVERS] - w.feet.first[look.footprint, COVERS])
+    if 2 * (w.intensity.used[0] + cover + n + m) > len(w.intensity.cells):
         return NEED_INTENSITY
     return DONE
 
@@ -351,11 +356,11 @@ def _need_pairs(w: Work, look: Row, z: NDArray[np.void], c: int) -> None:
     _, _, own = existence(c, look, s)
     if own < 0:
         return
-    i = s.c_slot[c]
-    a, b = w.bank.belief[i].attributes, z[s.e_detection[own]].attributes
-    if a and b and a != b and find_pair(w.pairs.attribute_keys, a, b) < 0:
+    i = s.c[c].slot
+    a, b = w.bank.belief[i].attributes, z[s.e[own].detection].attributes
+    if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
         note_missing(s, ATTRIBUTES, a, b)
-    if find_pair(w.pairs.set_keys, w.bank.link[i].sources, look.source) < 0:
+    if find_pair(w.pairs.sets, w.bank.link[i].sources, look.source) < 0:
         note_missing(s, SOURCES, w.bank.link[i].sources, look.source)
 
 
@@ -365,44 +370,44 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: 
     bank, s, out = w.bank, w.scratch, w.out
     masses = 0
     for c in range(n):
-        i = s.c_slot[c]
-        result = revise(bank, i, c, look, z, w.params, w.pairs, s, w.altitude)
+        i = s.c[c].slot
+        result = revise(bank, i, c, look, z, w.params, w.pairs, s)
         evidence = out.n[EVIDENCES]
-        if result.r < w.params.recycle:
-            if result.r >= w.params.recycle_mass_min:
-                p = s.c_pred[c]
+        if result.r < w.params.filter[0].recycle:
+            if result.r >= w.params.filter[0].recycle_mass_min:
+                p = s.c[c].pred
                 cell = nvec_to_cell(p.x, p.y, p.z, _FINEST, s.digits)
                 masses = _mass(w, masses, result.r, cell, bank.belief[i].domain)
             if bank.link[i].seq > 0:
                 publish(
-                    bank, out, i, s.c_pred[c], bank.altitude[i], result.r, look.time_us, q, TERMINATED, LOST, evidence, True
+                    bank, out, i, s.c[c].pred, bank.altitude[i], result.r, look.time_us, q, TERMINATED, LOST, evidence, True
                 )
             remove_track(bank, w.cells, i)
             continue
-        for e in range(s.c_edge[c], s.c_edge[c + 1]):
-            if s.e_p[e] >= EVIDENCE_MIN:
+        for e in range(s.c[c].edge, s.c[c + 1].edge):
+            if s.e[e].p >= EVIDENCE_MIN:
                 v = out.evidence[out.n[EVIDENCES]]
-                v.weight, v.detection = s.e_p[e], first + s.e_detection[e]
+                v.weight, v.detection = s.e[e].p, first + s.e[e].detection
                 out.n[EVIDENCES] += 1
         b = bank.belief[i]
         if result.news:
             row, a = bank.state[i], bank.altitude[i]
             if result.hit <= 0.0:
-                row = s.c_pred[c]
-            publish(bank, out, i, row, a, b.r, look.time_us, q, b.status, NO_REASON, evidence, w.params.tentative)
+                row = s.c[c].pred
+            publish(bank, out, i, row, a, b.r, look.time_us, q, b.status, NO_REASON, evidence, w.params.filter[0].tentative)
         else:
             out.n[EVIDENCES] = evidence
         if result.hit > 0.0:
             file_track(bank, w.cells, w.params, i, bank.state[i], s.digits, look.t)
         else:
-            file_track(bank, w.cells, w.params, i, s.c_pred[c], s.digits, look.t)
+            file_track(bank, w.cells, w.params, i, s.c[c].pred, s.digits, look.t)
     return masses
 
 
 @kernel
 def _mass(w: Work, masses: int, r: float, finest: np.uint64, domain: int) -> int:
-    w.mass[masses], w.mass_domain[masses] = r, domain
-    w.mass_cell[masses] = parent_of(finest, w.params.intensity_resolution)
+    w.mass[masses].r, w.mass[masses].domain = r, domain
+    w.mass[masses].cell = parent_of(finest, w.params.filter[0].intensity_resolution)
     return masses + 1
 
 
@@ -413,20 +418,20 @@ def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, mass
     if not look.may_initiate:
         return masses
     for j in range(len(z)):
-        r = probability(s.d_p_new[j] * s.d_birth[j])
-        if r < w.params.recycle:
-            if not look.cooperative and r >= w.params.recycle_mass_min:
+        r = probability(s.d[j].p_new * s.d[j].birth)
+        if r < w.params.filter[0].recycle:
+            if not look.cooperative and r >= w.params.filter[0].recycle_mass_min:
                 masses = _mass(w, masses, r, nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), z[j].domain)
             continue
         i = take_slot(bank)
-        found(bank, i, look, z[j], r, w.params, w.pairs, w.altitude)
+        found(bank, i, look, z[j], r, w.params, w.pairs)
         w.born[0, 0] += 1
         w.born[w.born[0, 0], 0], w.born[w.born[0, 0], 1] = i, first + j
         file_track(bank, w.cells, w.params, i, bank.state[i], s.digits, look.t)
-        if w.params.tentative:
+        if w.params.filter[0].tentative:
             evidence = out.n[EVIDENCES]
             v = out.evidence[evidence]
-            v.weight, v.detection = s.d_p_new[j], first + j
+            v.weight, v.detection = s.d[j].p_new, first + j
             out.n[EVIDENCES] += 1
             b = bank.belief[i]
             publish(
@@ -441,14 +446,14 @@ def _write_intensity(w: Work, look: Row, masses: int) -> None:
     f = look.footprint
     if f >= 0:
         mask = w.domain_mask[look.source]
-        for k in range(w.feet.first_cover[f], w.feet.first_cover[f + 1]):
+        for k in range(w.feet.first[f, COVERS], w.feet.first[f + 1, COVERS]):
             for d in range(len(w.params.domain)):
                 if (mask >> d) & 1:
-                    thin = 1.0 - look.p_detect * w.feet.share[k]
-                    write(w.intensity, w.params, w.feet.cover[k], d, look.t, thin, 0.0)
-    area = cell_area_m2(w.params.intensity_resolution)
+                    thin = 1.0 - look.p_detect * w.feet.cover[k].share
+                    write(w.intensity, w.params, w.feet.cover[k].cell, d, look.t, thin, 0.0)
+    area = cell_area_m2(w.params.filter[0].intensity_resolution)
     for k in range(masses):
-        write(w.intensity, w.params, w.mass_cell[k], w.mass_domain[k], look.t, 1.0, w.mass[k] / area)
+        write(w.intensity, w.params, w.mass[k].cell, w.mass[k].domain, look.t, 1.0, w.mass[k].r / area)
 
 
 @kernel

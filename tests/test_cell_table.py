@@ -41,17 +41,17 @@ def anywhere(count: int, seed: int = 3) -> NDArray[np.float64]:
 
 def relations(cells: ct.Cells) -> dict[int, tuple[int, int, frozenset[int], frozenset[int]]]:
     """Level, parent, ring and children of each cell, by H3 cells."""
-    key = cells.key.tolist()
+    key = cells.row["key"].tolist()
     out = {}
     for cid in range(int(cells.scalars[ct.N_CELLS])):
-        children, child = set(), cells.child[cid]
+        children, child = set(), cells.row["child"][cid]
         while child >= 0:
             children.add(key[child])
-            child = cells.sibling[child]
-        ring = cells.ring[cid, : cells.ring_n[cid]].tolist()
+            child = cells.row["sibling"][child]
+        ring = cells.row["ring"][cid, : cells.row["ring_n"][cid]].tolist()
         assert len(set(ring)) == len(ring)
-        parent = key[cells.parent[cid]] if cid != ct.GLOBE else -1
-        out[key[cid]] = (int(cells.level[cid]), parent, frozenset(key[c] for c in ring), frozenset(children))
+        parent = key[cells.row["parent"][cid]] if cid != ct.GLOBE else -1
+        out[key[cid]] = (int(cells.row["level"][cid]), parent, frozenset(key[c] for c in ring), frozenset(children))
     return out
 
 
@@ -70,7 +70,7 @@ def relations(cells: ct.Cells) -> dict[int, tuple[int, int, frozenset[int], froz
 )
 def test_rings_and_parents_are_the_library_s(n: NDArray[np.float64]) -> None:
     cells, cid = ct.interned(ct.new_cells(1), n)
-    np.testing.assert_array_equal(cells.key[cid], cells_of(n, ct.LEVELS[0]))
+    np.testing.assert_array_equal(cells.row["key"][cid], cells_of(n, ct.LEVELS[0]))
     known = relations(cells)
     below: dict[int, set[int]] = {}
     for key, (_, parent, _, _) in known.items():
@@ -90,11 +90,11 @@ def test_every_ring_of_the_two_coarsest_levels_is_complete() -> None:
     base = h3.get_res0_cells()
     centers = [h3.cell_to_latlng(int(c)) for b in base for c in h3.cell_to_children(int(b), 3)]
     cells, _ = ct.interned(ct.new_cells(1), nvectors(*np.array(centers).T))
-    coarse = np.isin(cells.level[: cells.scalars[ct.N_CELLS]], [ct.LEVELS.index(2), ct.LEVELS.index(3)])
+    coarse = np.isin(cells.row["level"][: cells.scalars[ct.N_CELLS]], [ct.LEVELS.index(2), ct.LEVELS.index(3)])
     assert coarse.sum() == h3.get_num_cells(2) + h3.get_num_cells(3)
     for cid in np.flatnonzero(coarse):
-        key = int(cells.key[cid])
-        assert cells.ring_n[cid] == (5 if h3.is_pentagon(key) else 6)
+        key = int(cells.row["key"][cid])
+        assert cells.row["ring_n"][cid] == (5 if h3.is_pentagon(key) else 6)
 
 
 def test_the_order_of_interning_does_not_matter() -> None:
@@ -146,9 +146,9 @@ def test_near_points_lie_in_the_same_cell_or_in_neighbours(res: int) -> None:
     a, b = near_pairs(res, 3_000)
     cells, cid = ct.interned(ct.new_cells(1), np.concatenate([a, b]))
     for _ in range(ct.LEVELS.index(res)):
-        cid = cells.parent[cid]
+        cid = cells.row["parent"][cid]
     one, other = cid[: len(a)], cid[len(a) :]
-    met = (one == other) | (cells.ring[one] == other[:, None]).any(1)
+    met = (one == other) | (cells.row["ring"][one] == other[:, None]).any(1)
     assert np.count_nonzero(one != other) > 500
     assert met.all()
 
@@ -171,13 +171,13 @@ def test_the_globe_is_above_all() -> None:
     cells, cid = ct.interned(ct.new_cells(1), anywhere(50))
     for _ in ct.LEVELS:
         assert (cid != ct.GLOBE).all()
-        cid = cells.parent[cid]
+        cid = cells.row["parent"][cid]
     assert (cid == ct.GLOBE).all()
-    assert cells.parent[ct.GLOBE] == -1
-    assert cells.ring_n[ct.GLOBE] == 0
+    assert cells.row["parent"][ct.GLOBE] == -1
+    assert cells.row["ring_n"][ct.GLOBE] == 0
     assert ct.COVER_M[ct.GLOBE_LEVEL] == np.inf
     assert ct.COVER_M.tolist()[:-1] == [ct.COVER * ct.EDGE_M[res] for res in ct.LEVELS]
-    assert ct.find_cell(cells.table, cells.key, np.uint64(0)) == -1
+    assert ct.find_cell(cells.table, cells.row, np.uint64(0)) == -1
 
 
 def test_a_full_table_says_so_and_stays_as_it_was() -> None:
@@ -194,13 +194,13 @@ def test_a_full_table_says_so_and_stays_as_it_was() -> None:
     for field, was in zip(cells, before, strict=True):
         np.testing.assert_array_equal(field, was)
     # What is known is still found, and growing keeps cids and buckets.
-    cells.head[out[0]] = 99
+    cells.row["head"][out[0]] = 99
     grown = ct.grown(cells, 1_000)
-    assert len(grown.key) == 1_000
-    assert grown.head[out[0]] == 99
+    assert len(grown.row["key"]) == 1_000
+    assert grown.row["head"][out[0]] == 99
     assert relations(grown) == relations(cells)
     for k in range(done):
-        assert ct.find_cell(grown.table, grown.key, cells_of(n[k], 7)[0]) == out[k]
+        assert ct.find_cell(grown.table, grown.row, cells_of(n[k], 7)[0]) == out[k]
     assert ct.intern_many(grown, n, done, out) == len(n)
     assert relations(grown) == relations(ct.interned(ct.new_cells(1), n)[0])
-    assert len(ct.grown(grown, 1).key) == grown.scalars[ct.N_CELLS]
+    assert len(ct.grown(grown, 1).row) == grown.scalars[ct.N_CELLS]

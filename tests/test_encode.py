@@ -192,6 +192,12 @@ def test_a_covariance_is_taken_as_it_is_and_an_ellipse_before_it() -> None:
     assert both["ree"] == pytest.approx(100.0**2 / chi2.ppf(0.95, 2))
 
 
+def test_no_zero_of_a_row_has_a_sign() -> None:
+    got = row(cov_enu_m2=(4.0, -0.0, 4.0), alt_m=-0.0, vertical_rate_mps=-0.0, range_rate_mps=-0.0, los_az_deg=-0.0)
+    for name in ("ren", "alt", "climb", "rate", "le"):
+        assert got[name] == 0 and not np.signbit(got[name]), name
+
+
 def test_without_either_it_is_the_sources() -> None:
     assert [row("rf")[k] for k in ("ree", "ren", "rnn")] == [9e6, 0.0, 9e6]
 

@@ -237,6 +237,8 @@ def test_the_globe_covers_every_descendant_once(res: int, leaf: int) -> None:
     assert len(got) == h3.get_num_cells(res)
     assert sum(got.values()) == h3.get_num_cells(leaf)
     assert all(n == h3.cell_to_children_size(cell, leaf) for cell, n in got.items())
+    shares = Footprint.of(SHAPES["the globe"][0]).share_of_cells(res)[1]
+    assert (shares == 1.0).all()
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def find_cell(table: NDArray[np.int32], row: NDArray[np.void], key: np.uint64) -
     while True:
         cid = table[slot]
         if cid < 0 or row[cid].key == key:
-            return np.int64(cid)
+            return int(cid)
         slot = (slot + np.uint64(1)) & mask
 
 

@@ -30,9 +30,9 @@ def find_pair(rows: NDArray[np.void], a: int, b: int) -> int:
     slot = ((key * np.uint64(_MULTIPLIER)) >> np.uint64(32)) & mask
     while rows[slot].key != np.uint64(0):
         if rows[slot].key == key:
-            return np.int64(slot)
+            return np.int64(slot)  # type: ignore[return-value]
         slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)
+    return np.int64(-1)  # type: ignore[return-value]
 
 
 @kernel

@@ -7,12 +7,10 @@ decoder of the format. What a JSON library must judge (ids, classes, footprints)
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import Row, kernel
 from apss_fusion.model import Ellipse
 from apss_fusion.replay.json_numbers import read_number
 from apss_fusion.replay.json_scan import (
@@ -105,10 +103,10 @@ _DATUM_TEXT, _DATUM_TABLE = name_table({name: k for k, name in enumerate(DATUM_N
 
 @kernel
 def _ellipse(b: NDArray[np.uint8], p: int, numbers: NDArray[np.float64], j: int) -> int:
+    """Read the ellipse that opens at p; what it lacks is NaN, and a fault when the row is checked."""
     if byte_at(b, p) != OPEN:
         return NO
     numbers[j, _ELLIPSE_AT + 3] = _PROBABILITY
-    have = 0
     p = after_blanks(b, p + 1)
     while True:
         start = p + 1
@@ -117,15 +115,14 @@ def _ellipse(b: NDArray[np.uint8], p: int, numbers: NDArray[np.float64], j: int)
             return NO
         kind = find_name(b, start, end, _ELLIPSE_TEXT, _ELLIPSE_TABLE)
         p = after_blanks(b, end + 1)
-        if kind < 0 or byte_at(b, p) != COLON or (have >> kind) & 1:
+        if kind < 0 or byte_at(b, p) != COLON:
             return NO
-        have |= 1 << kind
         numbers[j, _ELLIPSE_AT + kind], p = read_number(b, after_blanks(b, p + 1))
         if p < 0:
             return NO
         p = after_blanks(b, p)
         if byte_at(b, p) == CLOSE:
-            return p + 1 if have & 7 == 7 else NO
+            return p + 1
         if byte_at(b, p) != COMMA:
             return NO
         p = after_blanks(b, p + 1)
@@ -146,7 +143,7 @@ def _covariance(b: NDArray[np.uint8], p: int, numbers: NDArray[np.float64], j: i
 
 
 @kernel
-def _detection(b: NDArray[np.uint8], p: int, row: Any, numbers: NDArray[np.float64], j: int) -> int:
+def _detection(b: NDArray[np.uint8], p: int, row: Row, numbers: NDArray[np.float64], j: int) -> int:
     """Read the detection that opens at p into row j; the byte after it, or `NO`."""
     if byte_at(b, p) != OPEN:
         return NO
@@ -211,7 +208,7 @@ def _detection(b: NDArray[np.uint8], p: int, row: Any, numbers: NDArray[np.float
 def _look(
     b: NDArray[np.uint8],
     p: int,
-    look: Any,
+    look: Row,
     look_numbers: NDArray[np.float64],
     i: int,
     seen: NDArray[np.void],

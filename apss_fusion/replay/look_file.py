@@ -7,6 +7,7 @@ null. With polars ``pl.read_parquet("looks.parquet").explode("detections").unnes
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from datetime import datetime
@@ -109,6 +110,8 @@ class LookFile:
     ------
     OSError
         Here and from `write` and `close`: what the system says. After one of `write`, `close` only closes.
+    ValueError
+        From `write` and `close`: a footprint that is neither a Polygon nor a MultiPolygon.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -142,8 +145,14 @@ class LookFile:
         try:
             if not self._failed:
                 self._write_pending()
+                self._failed = True
                 self._writer.close()
+                self._failed = False
         finally:
+            if self._failed:
+                # The end of the file, where there is room for it: what was good before can be read then.
+                with contextlib.suppress(OSError, pa.ArrowException):
+                    self._writer.close()
             self._sink.close()
 
     def __enter__(self) -> Self:
@@ -156,9 +165,9 @@ class LookFile:
 
     def _write_pending(self) -> None:
         if self._pending:
+            self._failed = True
             batch = record_batch(self._pending)
             self._pending.clear()
             self._pending_size = 0
-            self._failed = True
             self._writer.write_batch(batch)
             self._failed = False

@@ -110,8 +110,9 @@ def _rows_of_parquet(metadata: Any) -> int:
 def _slices(batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
         rows = batch.num_rows
-        if rows and "detections" in batch.schema.names:
-            seen = pc.sum(pc.list_value_length(batch.column("detections"))).as_py() or 0
+        lists = batch.column("detections") if "detections" in batch.schema.names else None
+        if rows and lists is not None and _is_list(lists.type):
+            seen = pc.sum(pc.list_value_length(lists)).as_py() or 0
             rows = max(1, BLOCK_DETECTIONS * rows // max(seen, rows))
         for start in range(0, batch.num_rows, max(rows, 1)):
             yield batch.slice(start, rows)
@@ -126,9 +127,15 @@ def _conformed(batch: Any) -> Any:
     for field in SCHEMA:
         if field.name in batch.schema.names:
             columns.append(_as(batch.column(field.name), field.type, field.name))
+        elif field.name == "detections":
+            columns.append(pa.array([[]], field.type).take(pa.array(np.zeros(batch.num_rows, np.int64))))
         else:
             columns.append(pa.nulls(batch.num_rows, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _as(array: Any, kind: Any, name: str) -> Any:
@@ -148,8 +155,7 @@ def _as(array: Any, kind: Any, name: str) -> Any:
                 for f in kind
             ]
             return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
-        is_list = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
-        if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and is_list:
+        if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and _is_list(array.type):
             lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
             values = _as(array.flatten(), kind.value_type, name)

@@ -135,7 +135,7 @@ class _LineReader:
         columns.put_attributes(
             _texts(text, seen, "ids"), _texts(text, seen, "class"), self._encoder.attributes.number_of_json
         )
-        columns.put_footprints(_texts(text, rows, "footprint"), self._footprint)
+        columns.put_footprints([shape or None for shape in _texts(text, rows, "footprint")], self._footprint)
         return columns, _column(rows, "line"), others[:n_others], starts
 
     def _source_numbers(self, text: bytes, rows: NDArray[np.void]) -> NDArray[np.int32]:

@@ -41,31 +41,38 @@ class FragmentTable:
         self._buffer: NDArray[np.uint8] = np.empty(4096, np.uint8)
         self._offsets: NDArray[np.int64] = np.zeros(256, np.int64)
         self._count = 0
+        # Appended since the arrays were last asked for, when they are copied in together.
+        self._pending: list[bytes] = []
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + len(self._pending)
 
     def append(self, fragment: bytes) -> int:
         """Add a byte string; its number."""
-        start = int(self._offsets[self._count])
-        stop = start + len(fragment)
-        if stop > len(self._buffer):
-            self._buffer = _grown(self._buffer, stop)
-        if self._count + 2 > len(self._offsets):
-            self._offsets = _grown(self._offsets, self._count + 2)
-        self._buffer[start:stop] = np.frombuffer(fragment, np.uint8)
-        self._count += 1
-        self._offsets[self._count] = stop
-        return self._count - 1
+        self._pending.append(fragment)
+        return len(self) - 1
 
     def get(self, number: int) -> bytes:
         """The byte string with this number."""
-        if not 0 <= number < self._count:
+        if not 0 <= number < len(self):
             raise IndexError(number)
+        if number >= self._count:
+            return self._pending[number - self._count]
         return self._buffer[self._offsets[number] : self._offsets[number + 1]].tobytes()
 
     def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """(buffer, offsets): fragment n is ``buffer[offsets[n]:offsets[n + 1]]``. Valid until the next `append`."""
+        """(buffer, offsets): fragment n is ``buffer[offsets[n]:offsets[n + 1]]``. Of the fragments there are now."""
+        if self._pending:
+            start, count = int(self._offsets[self._count]), len(self)
+            text = np.frombuffer(b"".join(self._pending), np.uint8)
+            if start + len(text) > len(self._buffer):
+                self._buffer = _grown(self._buffer, start + len(text))
+            if count >= len(self._offsets):
+                self._offsets = _grown(self._offsets, count + 1)
+            self._buffer[start : start + len(text)] = text
+            self._offsets[self._count + 1 : count + 1] = start + np.cumsum([len(f) for f in self._pending])
+            self._count = count
+            self._pending.clear()
         return self._buffer, self._offsets[: self._count + 1]
 
 

@@ -108,10 +108,10 @@ class Columns:
                     self.detection_faults[j] = name, reason
 
     def put_footprints(self, shapes: list[Any], of: Callable[[Any], tuple[Footprint, int]]) -> None:
-        """Number the footprints of all looks (``None`` or no bytes: none); what is wrong is kept as a fault."""
+        """Number the footprints of all looks (``None`` for none); what is wrong is kept as a fault."""
         numbers: dict[int, int] = {}
         for i, shape in enumerate(shapes):
-            if shape is None or shape == b"":
+            if shape is None:
                 continue
             try:
                 footprint, content = of(shape)

@@ -9,12 +9,11 @@ sigma of the course across it.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import inline_kernel, kernel
+from apss_fusion.kernels import Row, inline_kernel, kernel
 from apss_fusion.tracking.register import SourceDefaults
 from apss_fusion.tracking.rows import DATUM_NAMES, UNKNOWN
 from apss_fusion.tracking.times import BAD_TIME_US, NO_TIME_US
@@ -225,7 +224,7 @@ def _turned(along_var: float, across_var: float, azimuth_rad: float) -> tuple[fl
 
 
 @kernel
-def _fill(row: Any, v: NDArray[np.float64], source: Any, sigmas: NDArray[np.float64]) -> None:
+def _fill(row: Row, v: NDArray[np.float64], source: Row, sigmas: NDArray[np.float64]) -> None:
     lat, lon = v[_LAT] * _RAD, v[_LON] * _RAD
     c = math.cos(lat)
     row.x, row.y, row.z = c * math.cos(lon) + 0.0, c * math.sin(lon) + 0.0, math.sin(lat) + 0.0

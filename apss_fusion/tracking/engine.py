@@ -14,7 +14,7 @@ from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.encode import Encoder
 from apss_fusion.tracking.filter import Filter
 from apss_fusion.tracking.holdback import AHEAD, CONTRADICTORY, DUPLICATE, GOOD, LATE, REASONS, HoldBack
-from apss_fusion.tracking.picture import confirmed_at
+from apss_fusion.tracking.picture import tracks_at
 from apss_fusion.tracking.records import (
     CELL,
     CLOCK,
@@ -33,6 +33,7 @@ from apss_fusion.tracking.records import (
     track_records,
 )
 from apss_fusion.tracking.register import Register
+from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE
 from apss_fusion.tracking.updates import UpdateBatch, utc
 
 __all__ = ["AHEAD", "CONTRADICTORY", "DUPLICATE", "LATE", "Engine", "Rejected", "StateError"]
@@ -127,12 +128,20 @@ class Engine:
 
     def picture(self, time_us: int) -> Picture:
         """All confirmed and coasting tracks predicted to a time, microseconds since 1970, from the looks fused so far."""
-        columns = confirmed_at(self._filter.bank, self._filter.track_id, self.config.params(), time_us / 1e6)
+        return Picture(utc(time_us), tuple(self._tracks(time_us, (CONFIRMED, COASTING), 0.0)))
+
+    def tracks_at(self, time_us: int, least_existence: float) -> list[PictureTrack]:
+        """Tracks of any status with at least this probability of existence, predicted to a time, sorted by track_id."""
+        return self._tracks(time_us, (TENTATIVE, CONFIRMED, COASTING), least_existence)
+
+    def _tracks(self, time_us: int, statuses: tuple[int, ...], least_existence: float) -> list[PictureTrack]:
+        columns = tracks_at(self._filter.bank, self._filter.track_id, self.config.params(), time_us / 1e6, statuses)
         tracks = [
             PictureTrack(track_id, lat, lon, r, status, self.attributes.ids(n))
             for track_id, lat, lon, r, status, n in columns
+            if r >= least_existence
         ]
-        return Picture(utc(time_us), tuple(sorted(tracks, key=lambda t: t.track_id)))
+        return sorted(tracks, key=lambda t: t.track_id)
 
     def pictures(self) -> list[Picture]:
         """The pictures of `picture_interval_s` that were completed since last asked."""

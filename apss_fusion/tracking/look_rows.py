@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import inline_kernel, kernel
+from apss_fusion.kernels import Row, inline_kernel, kernel
 from apss_fusion.tracking.detection_rows import DUPLICATE, N_NUMBERS
 from apss_fusion.tracking.hashing import xxh3_64
 from apss_fusion.tracking.times import NO_TIME_US
@@ -160,7 +158,7 @@ def hash_ids(
 
 
 @kernel
-def _same_id(text: NDArray[np.uint8], a: Any, b: Any) -> bool:
+def _same_id(text: NDArray[np.uint8], a: Row, b: Row) -> bool:
     if a.id_length != b.id_length:
         return False
     for k in range(a.id_length):

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from apss_fusion.estimation.motion import predict
 from apss_fusion.kernels import kernel
+from apss_fusion.model import TrackStatus
 from apss_fusion.tracking.bank import Bank, alive
 from apss_fusion.tracking.config import Params
-from apss_fusion.tracking.rows import COASTING, CONFIRMED, STATE, STATUS_NAMES
+from apss_fusion.tracking.rows import STATE, STATUS_NAMES
 
 
 @kernel
@@ -26,13 +27,12 @@ def _predict_all(
         r[k] = b.r * math.exp(-d.departure * max(0.0, t - b.tr))
 
 
-def confirmed_at(
-    bank: Bank, ids: NDArray[np.uint8], params: Params, t: float
-) -> list[tuple[str, float, float, float, str, int]]:
-    """(track_id, lat, lon, existence, status, number of the attributes) of confirmed and coasting tracks at t, s."""
+def tracks_at(
+    bank: Bank, ids: NDArray[np.uint8], params: Params, t: float, statuses: tuple[int, ...]
+) -> list[tuple[str, float, float, float, TrackStatus, int]]:
+    """(track_id, lat, lon, existence, status, number of the attributes) of the tracks with these statuses at t, s."""
     slots = alive(bank)
-    status = bank.belief["status"][slots]
-    slots = slots[(status == CONFIRMED) | (status == COASTING)]
+    slots = slots[np.isin(bank.belief["status"][slots], statuses)]
     rows, r = np.zeros(len(slots), STATE), np.zeros(len(slots))
     _predict_all(bank, params, slots, t, rows, r)
     lat = np.degrees(np.arctan2(rows["z"], np.hypot(rows["x"], rows["y"])))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from apss_fusion.tracking.attributes import (
@@ -22,6 +23,7 @@ from apss_fusion.tracking.attributes import (
     identity_of,
     merge_classes,
 )
+from apss_fusion.tracking.spellings import Spellings
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 IDS = st.dictionaries(st.sampled_from(["mmsi", "imo", "icao24", "name", "callsign", "ä"]) | TEXTS, TEXTS, max_size=4)
@@ -276,3 +278,50 @@ def test_repeated_answers_settle_so_that_few_numbers_are_made() -> None:
         track = int(attributes.pairs.rows["value"][slot])
     assert len(attributes) < 12
     assert np.isclose(attributes.classes(track)["cargo"], 0.99, atol=0.02)
+
+
+# ---------------------------------------------------------------- spellings
+
+
+def parts_of(parts: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    text = np.frombuffer(bytearray(b"".join(parts)) + b"\0", np.uint8)
+    return text, np.cumsum([0, *map(len, parts)])
+
+
+@given(st.lists(st.lists(st.binary(max_size=3) | st.binary(max_size=300), max_size=30), max_size=5))
+def test_each_spelling_is_computed_once_and_found_again(batches: list[list[bytes]]) -> None:
+    spellings = Spellings()
+    numbers: dict[bytes, int] = {}
+    for parts in batches:
+
+        def compute(rows: list[int], parts: list[bytes] = parts) -> list[int | ValueError]:
+            out: list[int | ValueError] = []
+            for j in rows:
+                assert parts[j] not in numbers
+                if parts[j].startswith(b"\1"):
+                    out.append(ValueError("x: y"))
+                else:
+                    out.append(numbers.setdefault(parts[j], len(numbers)))
+            return out
+
+        wrong: dict[int, ValueError] = {}
+        got = spellings.numbers(*parts_of(parts), compute, wrong).tolist()
+        assert sorted(wrong) == [j for j, part in enumerate(parts) if part.startswith(b"\1")]
+        assert got == [0 if j in wrong else numbers[part] for j, part in enumerate(parts)]
+
+
+def test_many_spellings_make_it_grow_and_too_many_make_it_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apss_fusion.tracking.spellings._MAX_BYTES", 100_000)
+    spellings = Spellings()
+    asked: list[int] = []
+    for start in (0, 0, 5000, 10_000, 0):
+        parts = [b"%d" % k for k in range(start, start + 5000)]
+
+        def compute(rows: list[int], start: int = start) -> list[int | ValueError]:
+            asked.append(len(rows))
+            return [start + j for j in rows]
+
+        assert spellings.numbers(*parts_of(parts), compute, {}).tolist() == list(range(start, start + 5000))
+    assert asked == [5000, 5000, 5000]
+    monkeypatch.setattr("apss_fusion.tracking.spellings._MAX_BYTES", 1000)
+    assert spellings.numbers(*parts_of([b"7"]), lambda rows: [70] * len(rows), {}).tolist() == [70]

@@ -34,8 +34,8 @@ EDGE_M = {2: 182_512.957, 3: 68_979.222, 4: 26_071.760, 5: 9_854.091, 6: 3_724.5
 COVER = 0.6
 #: The same by level, in m; the globe covers everything.
 COVER_M = np.array([COVER * EDGE_M[res] for res in LEVELS] + [math.inf])
-#: scalars[N_CELLS]: cells in use, the globe among them. The other places are free.
-N_CELLS = 0
+#: scalars[N_CELLS]: cells in use, the globe among them. scalars[N_FILED + level]: tracks filed at a level.
+N_CELLS, N_FILED = 0, 1
 
 _RESOLUTION = np.array(LEVELS)
 # Any neighbour is met by going so far from the centre in one of 12 directions: 1.18 mean edges are beyond the cell
@@ -54,7 +54,6 @@ CELL = np.dtype(
         ("parent", "i4"),  # cid of the cell above; -1 for the globe
         ("child", "i4"),  # first of the cells below, and the next with the same parent
         ("sibling", "i4"),
-        ("head", "i4"),  # first track of the bucket: for the owner of the table to keep
         ("ring", "i4", (6,)),  # cids of the neighbours interned so far
         ("ring_n", "i4"),  # how many they are
         ("level", "i4"),  # index in LEVELS, or GLOBE_LEVEL
@@ -72,6 +71,8 @@ class Cells(NamedTuple):
     table: NDArray[np.int32]
     #: CELL rows.
     row: NDArray[np.void]
+    #: First track of each bucket, int32: for the owner of the table to keep, as are the scalars from `N_FILED` on.
+    head: NDArray[np.int32]
     scalars: NDArray[np.int64]
 
 
@@ -80,9 +81,9 @@ def new_cells(capacity: int) -> Cells:
     capacity = max(capacity, 1)
     row = np.zeros(capacity, CELL)
     row["key"], row["level"] = 0, -1
-    for name in ("parent", "child", "sibling", "head", "ring"):
+    for name in ("parent", "child", "sibling", "ring"):
         row[name] = -1
-    cells = Cells(np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32), row, np.zeros(4, np.int64))
+    cells = Cells(np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32), row, np.full(capacity, -1, np.int32), np.zeros(16, np.int64))
     cells.row["level"][GLOBE] = GLOBE_LEVEL
     cells.scalars[N_CELLS] = 1
     return cells
@@ -93,6 +94,7 @@ def grown(cells: Cells, capacity: int) -> Cells:
     used = int(cells.scalars[N_CELLS])
     out = new_cells(max(capacity, used))
     out.row[:used] = cells.row[:used]
+    out.head[:used] = cells.head[:used]
     out.scalars[:] = cells.scalars
     _fill(out.table, out.row, used)
     return out

@@ -69,37 +69,38 @@ def reference(look: Row, z: Row, domain: Row) -> float:
 
 
 @kernel
-def attribute_factor(params: Row, pairs: Pairs, b: Row, z: Row, scratch: Scratch) -> float:
-    """Factor of class and size; without the class where the pair of attributes is unknown, which is noted in scratch.missing."""
+def attribute_factor(f: Row, pairs: Pairs, b: Row, z: Row, missing: NDArray[np.int64]) -> float:
+    """Factor of class and size; without the class where the pair of attributes is unknown, which is noted in `missing`."""
     factor = 1.0
     if b.length_m == b.length_m and b.length_m > 0.0 and z.length_m == z.length_m:
-        error = params.filter[0].length_error_share * z.length_m + params.filter[0].length_error_m
+        error = f.length_error_share * z.length_m + f.length_error_m
         var = b.length_var + error * error
         y = z.length_m - b.length_m
-        ratio = params.filter[0].length_span_m * math.exp(-0.5 * y * y / var) / math.sqrt(2.0 * math.pi * var)
+        ratio = f.length_span_m * math.exp(-0.5 * y * y / var) / math.sqrt(2.0 * math.pi * var)
         factor = min(max(ratio, 0.05), 10.0)
     known = z.identity != 0 and b.id1 != 0
     if not known and pairs.has_class[b.attributes] and pairs.has_class[z.attributes]:
         s = find_pair(pairs.attributes, b.attributes, z.attributes)
         if s < 0:
-            note_missing(scratch, ATTRIBUTES, b.attributes, z.attributes)
+            note_missing(missing, ATTRIBUTES, b.attributes, z.attributes)
             return factor
         factor *= pairs.attributes[s].factor
     return factor
 
 
 @kernel
-def note_missing(scratch: Scratch, kind: int, a: int, b: int) -> None:
+def note_missing(missing: NDArray[np.int64], kind: int, a: int, b: int) -> None:
     """Remember a pair that must be learned before this look can be weighed; row 0 counts them."""
-    n = scratch.missing[0, 0]
-    if n + 1 < len(scratch.missing):
-        scratch.missing[n + 1, 0], scratch.missing[n + 1, 1], scratch.missing[n + 1, 2] = kind, a, b
-        scratch.missing[0, 0] = n + 1
+    n = missing[0, 0]
+    if n + 1 < len(missing):
+        missing[n + 1, 0], missing[n + 1, 1], missing[n + 1, 2] = kind, a, b
+        missing[0, 0] = n + 1
 
 
 @kernel
 def weigh(
-    params: Row,
+    f: Row,
+    d: Row,
     pairs: Pairs,
     look: Row,
     s: Row,
@@ -109,43 +110,42 @@ def weigh(
     r: float,
     z: Row,
     log_ref: float,
-    scratch: Scratch,
+    missing: NDArray[np.int64],
+    spare: Row,
     posterior: Row,
 ) -> float:
-    """Weight of a track (row s, its prediction p to the look's time) and a detection; its posterior where above 0."""
+    """Weight of a track (row s, its prediction p to the look's time) and a detection z; its posterior where above 0.
+
+    f, d: FILTER and DOMAIN rows. spare: a SPARE row to work in.
+    """
     if b.domain != z.domain and b.domain != _UNKNOWN_DOMAIN and z.domain != _UNKNOWN_DOMAIN:
         return 0.0
-    d = params.domain[b.domain]
     same = z.identity != 0 and ((b.id1 == z.identity and b.p1 > 0.5) or (b.id2 == z.identity and b.p2 > 0.5))
-    qxx, _, _ = process_noise(d.q, d.g, z.dt)
-    if not same:
-        slack = (d.max_speed + 4.0 * math.sqrt(p.aa + p.bb)) * abs(z.dt)
-        far = math.sqrt(params.filter[0].gate * (p.ee + p.nn + z.ree + z.rnn + qxx)) + slack
-        dx, dy, dz = p.x - z.x, p.y - z.y, p.z - z.z
-        if (dx * dx + dy * dy + dz * dz) * _EARTH_SQ > 1.02 * far * far:
-            return 0.0
+    qxx = 0.0
+    if z.dt != 0.0:
+        qxx, _, _ = process_noise(d.q, d.g, z.dt)
     east, north = offset(p.x, p.y, p.z, z.x, z.y, z.z)
     m2 = gate_distance(p, z, east, north, qxx)
     log_w = -math.inf
-    if m2 < params.filter[0].gate:
+    if m2 < f.gate:
         update(p, z, east, north, qxx, posterior)
         log_w = posterior.loglik
-    if same and m2 > _WELL and p.t > s.t and params.filter[0].manoeuvre_probability > 0.0:
+    if same and m2 > _WELL and p.t > s.t and f.manoeuvre_probability > 0.0:
         way = math.sqrt(east * east + north * north)
-        if way < d.max_speed * (p.t - s.t) + math.sqrt(params.filter[0].gate * (s.ee + s.nn + z.ree + z.rnn)):
-            wide, h = scratch.spare[0].state, scratch.spare[0].posterior
-            predict(s, p.t, d.q * params.filter[0].manoeuvre_factor, d.g, d.great_circle != 0, wide)
-            if gate_distance(wide, z, east, north, qxx) < params.filter[0].gate:
+        if way < d.max_speed * (p.t - s.t) + math.sqrt(f.gate * (s.ee + s.nn + z.ree + z.rnn)):
+            wide, h = spare.state, spare.posterior
+            predict(s, p.t, d.q * f.manoeuvre_factor, d.g, d.great_circle != 0, wide)
+            if gate_distance(wide, z, east, north, qxx) < f.gate:
                 update(wide, z, east, north, qxx, h)
-                wider = h.loglik + math.log(params.filter[0].manoeuvre_probability)
+                wider = h.loglik + math.log(f.manoeuvre_probability)
                 if wider > log_w:
                     log_w = wider
                     _copy_posterior(h, posterior)
     if log_w == -math.inf:
         return 0.0
-    log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, params.filter[0].altitude_span_m)
-    factor = identity_factor(b, z.identity, params.filter[0].identity_error, params.filter[0].identity_count)
-    factor *= attribute_factor(params, pairs, b, z, scratch)
+    log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, f.altitude_span_m)
+    factor = identity_factor(b, z.identity, f.identity_error, f.identity_count)
+    factor *= attribute_factor(f, pairs, b, z, missing)
     return r * look.p_detect * factor * math.exp(log_w - log_ref)
 
 
@@ -174,6 +174,7 @@ def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64],
         if cid < 0:
             return False
         scratch.d[j].cid = cid
+        scratch.d_n[j, 0], scratch.d_n[j, 1], scratch.d_n[j, 2] = z[j].x, z[j].y, z[j].z
     for j in range(len(z) - 1, -1, -1):
         cid = np.int64(scratch.d[j].cid)
         for level in range(GLOBE_LEVEL + 1):
@@ -214,18 +215,21 @@ def edges_of(
     Returns NO_EDGE_ROOM or NO_CELL_ROOM where more room is needed. widest_m: reach of the widest detection of the look.
     """
     p, r, first = scratch.c[i].pred, scratch.c[i].r, e
-    floor = params.filter[0].edge_floor * scratch.c[i].miss
+    f, d, spare = params.filter[0], params.domain[b.domain], scratch.spare[0]
+    floor = f.edge_floor * scratch.c[i].miss
     if len(z) < FEW:
         for j in range(len(z)):
             if e == len(scratch.e):
                 return NO_EDGE_ROOM
             h = scratch.e[e].posterior
-            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch, h)
+            w = weigh(f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h)
             if w >= floor:
                 scratch.e[e].detection, scratch.e[e].weight = j, w
                 e += 1
         return e
-    need = math.sqrt(params.filter[0].gate * 0.5 * (p.ee + p.nn + math.sqrt((p.ee - p.nn) ** 2 + 4.0 * p.en * p.en))) + widest_m
+    axis = 0.5 * (p.ee + p.nn + math.sqrt((p.ee - p.nn) ** 2 + 4.0 * p.en * p.en))
+    need = math.sqrt(params.filter[0].gate * axis) + widest_m
+    far_sq = 1.02 * need * need / _EARTH_SQ
     level = 0
     while level < GLOBE_LEVEL and need > COVER_M[level]:
         level += 1
@@ -244,20 +248,23 @@ def edges_of(
         while j >= 0:
             if e == len(scratch.e):
                 return NO_EDGE_ROOM
+            dx, dy, dz = p.x - scratch.d_n[j, 0], p.y - scratch.d_n[j, 1], p.z - scratch.d_n[j, 2]
+            w = 0.0
             h = scratch.e[e].posterior
-            w = weigh(params, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch, h)
+            if dx * dx + dy * dy + dz * dz < far_sq:
+                w = weigh(f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h)
             if w >= floor:
                 at = e
                 while at > first and scratch.e[at - 1].detection > j:
                     at -= 1
                 if at < e:
-                    spare = scratch.spare[1].posterior
-                    _copy_posterior(h, spare)
+                    moved_aside = scratch.spare[1].posterior
+                    _copy_posterior(h, moved_aside)
                     for m in range(e, at, -1):
                         scratch.e[m].detection = scratch.e[m - 1].detection
                         scratch.e[m].weight = scratch.e[m - 1].weight
                         _copy_posterior(scratch.e[m - 1].posterior, scratch.e[m].posterior)
-                    _copy_posterior(spare, scratch.e[at].posterior)
+                    _copy_posterior(moved_aside, scratch.e[at].posterior)
                 scratch.e[at].detection, scratch.e[at].weight = j, w
                 e += 1
             j = scratch.d_next[level, j]

@@ -57,6 +57,7 @@ class Scratch(NamedTuple):
     c: NDArray[np.void]
     e: NDArray[np.void]
     d: NDArray[np.void]
+    d_n: NDArray[np.float64]  # (detections, 3): n-vectors, close together for the gate
     d_next: NDArray[np.int64]  # (levels, detections): lists of the cells
     spare: NDArray[np.void]
     mixture: NDArray[np.void]
@@ -70,6 +71,7 @@ def new_scratch(candidates: int, edges: int, detections: int, levels: int) -> Sc
         np.zeros(candidates + 1, CANDIDATE),
         np.zeros(edges, EDGE),
         np.zeros(detections, WORKED),
+        np.zeros((detections, 3)),
         np.zeros((levels, detections), np.int64),
         np.zeros(2, SPARE),
         np.zeros(64, MIXTURE),

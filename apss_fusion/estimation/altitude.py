@@ -71,7 +71,7 @@ def update_altitude(s: Row, datum: int, t: float, z: Row) -> int:
 @kernel
 def altitude_loglik_ratio(s: Row, datum: int, t: float, z: Row, span_m: float) -> float:
     """Log of N(height) over a uniform height within span_m; 0 where either is unknown or the datums differ."""
-    if s.hh <= 0.0 or z.alt != z.alt or datum != z.datum:
+    if z.alt != z.alt or datum != z.datum or s.hh <= 0.0:
         return 0.0
     dt = t - s.t
     u = abs(dt)

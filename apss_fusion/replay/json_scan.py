@@ -122,7 +122,7 @@ def after_plain_value(b: NDArray[np.uint8], p: int) -> int:
 
 @kernel
 def after_object(b: NDArray[np.uint8], p: int) -> int:
-    """The byte after an object whose brackets match and whose strings have no escapes, or `NO`."""
+    """The byte after an object whose brackets match, or `NO`: what is inside is not checked."""
     if byte_at(b, p) != OPEN:
         return NO
     depth = 0
@@ -131,7 +131,9 @@ def after_object(b: NDArray[np.uint8], p: int) -> int:
         if c == QUOTE:
             p += 1
             while byte_at(b, p) != QUOTE:
-                if byte_at(b, p) < 32 or byte_at(b, p) == BACKSLASH:
+                # After an escape stands a byte that ends nothing; which escapes there are is not for here to say.
+                p += 1 if byte_at(b, p) == BACKSLASH else 0
+                if byte_at(b, p) < 32:
                     return NO
                 p += 1
         elif c == OPEN or c == OPEN_LIST:

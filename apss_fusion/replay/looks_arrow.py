@@ -170,7 +170,6 @@ class _RowReader:
         self._encoder = encoder
         self._decoder = Looks()
         self._footprints: dict[bytes, tuple[Footprint, int]] = {}
-        self._numbers: dict[bytes, int] = {}
 
     def block(self, first: int, batch: Any) -> LookBlock:
         """The block of some rows of `SCHEMA`, of which the first has this number."""
@@ -245,25 +244,18 @@ class _RowReader:
         edges = np.zeros(m + 1, np.int64)
         bits = _floats(class_values).view(np.int64)
         _spell(id_edges, *names, *texts, class_edges, *labels, bits, out, edges)
-        spelled = out.tobytes()
-        spellings = [spelled[a:b] for a, b in pairwise(edges.tolist())]
 
-        if all(map(self._numbers.__contains__, spellings)):
-            columns.attributes[:] = list(map(self._numbers.__getitem__, spellings))
-            return
-        id_maps = _dicts(id_edges, id_keys, id_values)
-        class_maps = _dicts(class_edges, class_keys, class_values)
+        attributes = self._encoder.attributes
 
-        def number(spelling: bytes, j: int) -> int:
-            known = self._numbers.get(spelling)
-            if known is None:
-                known = self._encoder.attributes.number(id_maps[j], class_maps[j])
-                if len(self._numbers) >= _CACHED:
-                    self._numbers.clear()
-                self._numbers[spelling] = known
-            return known
+        def numbers(rows: list[int]) -> Iterator[int | ValueError]:
+            chosen = pa.array(rows, pa.int64())
+            for own_ids, own_classes in zip(_dicts(ids.take(chosen)), _dicts(classes.take(chosen)), strict=True):
+                try:
+                    yield attributes.number(own_ids, own_classes)
+                except ValueError as error:
+                    yield error
 
-        columns.put_attributes(spellings, range(m), number)
+        columns.put_spelled_attributes(out, edges, attributes.spellings("map"), numbers)
 
     def _footprint(self, wkb: bytes) -> tuple[Footprint, int]:
         known = self._footprints.get(wkb)
@@ -349,7 +341,8 @@ def _entries(maps: Any) -> tuple[NDArray[np.int64], Any, Any]:
     return edges - edges[0], keys, values
 
 
-def _dicts(edges: NDArray[np.int64], keys: Any, values: Any) -> list[dict[str, Any]]:
+def _dicts(maps: Any) -> list[dict[str, Any]]:
+    edges, keys, values = _entries(maps)
     names, things = keys.to_pylist(), values.to_pylist()
     return [dict(zip(names[a:b], things[a:b], strict=True)) for a, b in pairwise(edges.tolist())]
 

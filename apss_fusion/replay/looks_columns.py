@@ -25,6 +25,7 @@ from apss_fusion.tracking.columns import Columns
 from apss_fusion.tracking.detection_rows import N_NUMBERS
 from apss_fusion.tracking.encode import Encoder
 from apss_fusion.tracking.look_rows import LOOK_NUMBERS
+from apss_fusion.tracking.spellings import Spellings, joined_parts
 
 #: Read at a time: lines are put together from so many bytes.
 BLOCK_BYTES = 1 << 18
@@ -88,7 +89,7 @@ class _LineReader:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._slow = Looks()
-        self._sources: dict[bytes, int] = {}
+        self._sources = Spellings()
         self._footprints: dict[bytes, tuple[Footprint, int]] = {}
 
     def block(self, number: int, text: bytes | None) -> LookBlock:
@@ -118,7 +119,7 @@ class _LineReader:
             _column(rows, "id_length"),
             _column(seen, "id_at"),
             _column(seen, "id_length"),
-            self._source_numbers(text, rows),
+            np.zeros(n, np.int32),
             _column(rows, "time_us"),
             _column(rows, "end_us"),
             _column(rows, "received_us"),
@@ -132,17 +133,36 @@ class _LineReader:
             np.full(n, -1, np.int32),
             np.zeros(n, np.uint64),
         )
-        columns.put_attributes(
-            _texts(text, seen, "ids"), _texts(text, seen, "class"), self._encoder.attributes.number_of_json
-        )
+        columns.sources = self._source_numbers(columns, text, rows)
+        self._put_attributes(columns, text, seen)
         columns.put_footprints([shape or None for shape in _texts(text, rows, "footprint")], self._footprint)
         return columns, _column(rows, "line"), others[:n_others], starts
 
-    def _source_numbers(self, text: bytes, rows: NDArray[np.void]) -> NDArray[np.int32]:
-        names = _texts(text, rows, "source")
-        for name in set(names).difference(self._sources):
-            self._sources[name] = self._encoder.register.number(name.decode("ascii"))
-        return np.fromiter(map(self._sources.__getitem__, names), np.int32, len(names))
+    def _put_attributes(self, columns: Columns, text: bytes, seen: NDArray[np.void]) -> None:
+        places = [_column(seen, name) for name in ("ids_at", "ids_length", "class_at", "class_length")]
+        if not (places[1].any() or places[3].any()):
+            return
+        attributes = self._encoder.attributes
+        spelled, edges = _joined(columns.text, *places)
+
+        def numbers(rows: list[int]) -> Iterator[int | ValueError]:
+            for a, k, b, n in zip(*[place[rows].tolist() for place in places], strict=True):
+                try:
+                    yield attributes.number_of_json(text[a : a + k], text[b : b + n])
+                except ValueError as error:
+                    yield error
+
+        columns.put_spelled_attributes(spelled, edges, attributes.spellings("json"), numbers)
+
+    def _source_numbers(self, columns: Columns, text: bytes, rows: NDArray[np.void]) -> NDArray[np.int32]:
+        at, length = _column(rows, "source_at"), _column(rows, "source_length")
+        spelled, edges = _joined(columns.text, at, length, 0 * at, 0 * at)
+
+        def numbers(new: list[int]) -> Iterator[int]:
+            for a, k in zip(at[new].tolist(), length[new].tolist(), strict=True):
+                yield self._encoder.register.number(text[a : a + k].decode("ascii"))
+
+        return self._sources.numbers(spelled, edges, numbers, {}).astype(np.int32)
 
     def _footprint(self, geojson: bytes) -> tuple[Footprint, int]:
         """The footprint of JSON text, decoded where that was not met before; ``ValueError`` where it is none."""
@@ -166,6 +186,15 @@ def _count_lines(text: bytes) -> int:
 
 def _column(rows: NDArray[np.void], name: str) -> NDArray[np.int64]:
     return np.ascontiguousarray(rows[name])
+
+
+def _joined(text: NDArray[np.uint8], *places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Two parts of the text (place, length, place, length) for each row, one row after the other; where they begin."""
+    at, length, also_at, also_length = places
+    out = np.empty(int(length.sum() + also_length.sum()) + len(at), np.uint8)
+    edges = np.zeros(len(at) + 1, np.int64)
+    joined_parts(text, at, length, also_at, also_length, out, edges)
+    return out, edges
 
 
 def _texts(text: bytes, rows: NDArray[np.void], name: str) -> list[bytes]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from apss_fusion.association.pairs import PairTable
+from apss_fusion.tracking.spellings import Spellings
 
 #: Keys of `ids` that identify an object, the most lasting first; the first that is present is the identity.
 IDENTITY_KEYS = ("icao24", "mmsi", "address", "imo", "callsign", "registration")
@@ -145,6 +146,7 @@ class Attributes:
         self._numbers: dict[bytes, int] = {}
         # Spellings that were met, to their numbers: only a cache, emptied when it is full.
         self._spellings: dict[bytes, int] = {}
+        self._kinds: dict[str, Spellings] = {}
         self._intern({}, {})
 
     def __len__(self) -> int:
@@ -179,6 +181,12 @@ class Attributes:
             known = self._intern(_checked_ids(ids), _checked_classes(classes))
             self._remember(spelling, known)
         return known
+
+    def spellings(self, kind: str) -> Spellings:
+        """The cache of a quick reader for texts of its kind: the same for all readers of that kind."""
+        if kind not in self._kinds:
+            self._kinds[kind] = Spellings()
+        return self._kinds[kind]
 
     def ids(self, number: int) -> dict[str, str]:
         """A copy of the ids."""

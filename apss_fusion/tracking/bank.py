@@ -205,6 +205,7 @@ def add_contributor(bank: Bank, i: int, after: int, source: int, n: int, t: floa
         bank.link[i].contributor = entry
     else:
         bank.pool[after].next = entry
+    bank.link[i].contributors += 1
     return entry
 
 
@@ -216,7 +217,7 @@ def take_slot(bank: Bank) -> int:
     bank.counters[FREE] = k.next
     bank.counters[N_FREE] -= 1
     k.cid = k.next = k.prev = k.tick = k.tick_next = k.tick_prev = k.id1_next = k.id2_next = k.stamp = -1
-    k.seq = k.detections = k.sources = 0
+    k.seq = k.detections = k.sources = k.contributors = 0
     k.contributor = -1
     k.alive = k.changed = 1
     a = bank.altitude[i]

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.kernels import kernel
+from apss_fusion.tracking.hashing import copy_bytes
 from apss_fusion.tracking.rows import DETECTION, LOOK
 
 
@@ -174,13 +175,9 @@ def _gather(
         out_looks[k] = looks[i]
         out_looks[k].first = d
         out_looks[k].id_at = p
-        for q in range(looks[i].id_at, looks[i].id_at + looks[i].id_length):
-            out_text[p] = text[q]
-            p += 1
+        p = copy_bytes(text, looks[i].id_at, looks[i].id_length, out_text, p)
         for j in range(looks[i].first, looks[i].first + looks[i].count):
             out_detections[d] = detections[j]
             out_detections[d].id_at = p
-            for q in range(detections[j].id_at, detections[j].id_at + detections[j].id_length):
-                out_text[p] = text[q]
-                p += 1
+            p = copy_bytes(text, detections[j].id_at, detections[j].id_length, out_text, p)
             d += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
@@ -15,6 +15,7 @@ from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.tracking.detection_rows import ELLIPSE, N_NUMBERS, NUMBERS
 from apss_fusion.tracking.look_rows import LOOK_NUMBERS
 from apss_fusion.tracking.rows import DATUM_NAMES, DOMAIN_NAMES
+from apss_fusion.tracking.spellings import Spellings
 from apss_fusion.tracking.times import times_us
 
 _DOMAINS = {name: number for number, name in enumerate(DOMAIN_NAMES)}
@@ -104,8 +105,22 @@ class Columns:
                 try:
                     self.attributes[j] = number(*pair)
                 except ValueError as error:
-                    name, _, reason = str(error).partition(": ")
-                    self.detection_faults[j] = name, reason
+                    self.detection_faults[j] = _fault_of(error)
+
+    def put_spelled_attributes(
+        self,
+        text: NDArray[np.uint8],
+        edges: NDArray[np.int64],
+        spellings: Spellings,
+        compute: Callable[[list[int]], Iterable[int | ValueError]],
+    ) -> None:
+        """As `put_attributes`, by parts of a text that are equal only where ids and classes are.
+
+        `compute` gives the numbers, or errors, of some detections whose parts were not met before.
+        """
+        wrong: dict[int, ValueError] = {}
+        self.attributes[:] = spellings.numbers(text, edges, compute, wrong)
+        self.detection_faults |= {j: _fault_of(error) for j, error in wrong.items()}
 
     def put_footprints(self, shapes: list[Any], of: Callable[[Any], tuple[Footprint, int]]) -> None:
         """Number the footprints of all looks (``None`` for none); what is wrong is kept as a fault."""
@@ -129,6 +144,11 @@ class Columns:
         self.look_faults |= dict.fromkeys(np.flatnonzero(self.look_id_length == 0).tolist(), ("look_id", "empty"))
         empty = np.flatnonzero(self.detection_id_length == 0).tolist()
         self.detection_faults |= dict.fromkeys(empty, ("detection_id", "empty"))
+
+
+def _fault_of(error: ValueError) -> Fault:
+    name, _, reason = str(error).partition(": ")
+    return name, reason
 
 
 def columns_of(

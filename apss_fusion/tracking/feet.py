@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import EDGE_M, LEVELS
-from apss_fusion.geodesy.footprint import Footprint
-from apss_fusion.tracking.propose import COVERED, PAGE, Feet
+from apss_fusion.geodesy.footprint import Footprint, signed_distance_m
+from apss_fusion.tracking.propose import CAP, COVERED, PAGE, Feet
 
 #: A footprint of more edges than this from its centre is covered by pages of a coarser level.
 _EDGES_TO_RIM = 8.0
@@ -18,12 +18,15 @@ _EDGES_TO_RIM = 8.0
 _WIDEST_M = 3_000_000.0
 
 
+_Rows = tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]
+
+
 class FootprintRows:
     """Cover and pages of footprints, computed once each (they are kept for as long as their footprint lives)."""
 
     def __init__(self, resolution: int) -> None:
         self._resolution = resolution
-        self._known: dict[int, tuple[Footprint, tuple[NDArray[np.void], NDArray[np.void]]]] = {}
+        self._known: dict[int, tuple[Footprint, _Rows]] = {}
 
     def feet(self, footprints: Sequence[Footprint]) -> Feet:
         """The rows of these footprints, one after the other."""
@@ -34,17 +37,18 @@ class FootprintRows:
             rings.append(f.ring_start[1:] + at)
             at += len(f.vertices)
         first = np.zeros((len(footprints) + 1, 3), np.int64)
-        for k, (footprint, (cover, page)) in enumerate(zip(footprints, parts, strict=True)):
+        for k, (footprint, (cover, page, _)) in enumerate(zip(footprints, parts, strict=True)):
             first[k + 1] = first[k] + (len(footprint.ring_start) - 1, len(cover), len(page))
         return Feet(
             vertices=np.ascontiguousarray(np.concatenate(vertices)) if vertices else np.zeros((0, 3)),
             ring_start=np.concatenate(rings),
             cover=np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, COVERED),
+            cap=np.concatenate([p[2] for p in parts]) if parts else np.zeros(0, CAP),
             page=np.concatenate([p[1] for p in parts]) if parts else np.zeros(0, PAGE),
             first=first,
         )
 
-    def _rows(self, footprint: Footprint) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    def _rows(self, footprint: Footprint) -> _Rows:
         known = self._known.get(id(footprint))
         if known is None or known[0] is not footprint:
             if len(self._known) >= 256:
@@ -52,7 +56,7 @@ class FootprintRows:
             cells, share = footprint.share_of_cells(self._resolution)
             cover = np.zeros(len(cells), COVERED)
             cover["cell"], cover["share"] = cells, share
-            known = footprint, (cover, _pages(footprint))
+            known = footprint, (cover, _pages(footprint), _cap(footprint))
             self._known[id(footprint)] = known
         return known[1]
 
@@ -76,6 +80,13 @@ def _pages(footprint: Footprint) -> NDArray[np.void]:
         cells = _widened(above, 1)
         pages.append(_page_rows(cells, False))
     return np.concatenate(pages)
+
+
+def _cap(footprint: Footprint) -> NDArray[np.void]:
+    """The CAP row of a footprint; its distances are shortened and lengthened by 1 % for the tangent plane."""
+    x, y, z = footprint.center.tolist()
+    inner_m = signed_distance_m(x, y, z, footprint.vertices, footprint.ring_start)
+    return np.array([(x, y, z, 0.99 * max(inner_m, 0.0), 1.01 * footprint.radius_m)], CAP)
 
 
 def _page_rows(cells: NDArray[np.uint64], deep: bool) -> NDArray[np.void]:

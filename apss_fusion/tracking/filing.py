@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, Cells, intern
+from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, Cells, intern
 from apss_fusion.estimation.motion import position_variance, reach_m
 from apss_fusion.geodesy.h3cells import nvec_to_cell
 from apss_fusion.kernels import Row, kernel
@@ -37,8 +37,10 @@ DETECTION_SHARE = 0.15
 FILED_REACH_M = (1.0 - DETECTION_SHARE) * COVER_M
 #: How far a detection's own ellipse may reach where its ring alone is asked, by level, m.
 DETECTION_REACH_M = DETECTION_SHARE * COVER_M
-HORIZON_S = 60.0
-LONGEST_S = 16000.0
+#: A filing is to hold for so long, s: by the track's own rhythm, within these bounds.
+SHORTEST_S, RHYTHM, LONGEST_S = 60.0, 1.5, 900.0
+#: A filing holds at most for so long, s.
+LAPSE_S = 16000.0
 _EARTH_M = 6_400_000.0
 _FINEST = LEVELS[0]
 #: Slot of the calendar of a track that waits in the heap.
@@ -55,9 +57,10 @@ def unfile(bank: Bank, cells: Cells, i: int) -> None:
         if k.prev >= 0:
             bank.link[k.prev].next = k.next
         else:
-            cells.row[k.cid].head = k.next
+            cells.head[k.cid] = k.next
         if k.next >= 0:
             bank.link[k.next].prev = k.prev
+        cells.scalars[N_FILED + cells.row[k.cid].level] -= 1
         k.cid = -1
 
 
@@ -180,7 +183,7 @@ def _uncertain_after(s: Row, d: Row) -> float:
 def file_track(
     bank: Bank, cells: Cells, params: Params, i: int, h: Row, digits: NDArray[np.int64], after: float
 ) -> None:
-    """File track i in the finest cell that covers its gate for `HORIZON_S` and longer, and enter its next event.
+    """File track i in the finest cell that covers its gate for its own rhythm and longer, and enter its next event.
 
     h: its row, or a prediction of it. after: the event of this time (exclusive) has happened. The caller has seen to room
     for cells and events.
@@ -188,7 +191,8 @@ def file_track(
     k, b = bank.link[i], bank.belief[i]
     q = params.domain[b.domain].q
     sigmas = math.sqrt(params.filter[0].gate)
-    level, need = 0, reach_m(h, q, HORIZON_S, sigmas)
+    horizon = min(max(SHORTEST_S, RHYTHM * b.interval_s), LONGEST_S)
+    level, need = 0, reach_m(h, q, horizon, sigmas)
     while level < GLOBE_LEVEL and need > FILED_REACH_M[level]:
         level += 1
     drift = 0.0
@@ -207,13 +211,14 @@ def file_track(
         k.fx, k.fy, k.fz = h.x, h.y, h.z
         if cid != k.cid:
             unfile(bank, cells, i)
-            first = cells.row[cid].head
+            first = cells.head[cid]
             k.cid, k.next, k.prev = cid, first, -1
             if first >= 0:
                 bank.link[first].prev = i
-            cells.row[cid].head = i
-    dt = HORIZON_S
-    while dt < LONGEST_S and drift + reach_m(h, q, 2.0 * dt, sigmas) <= FILED_REACH_M[level]:
+            cells.head[cid] = i
+            cells.scalars[N_FILED + level] += 1
+    dt = horizon
+    while dt < LAPSE_S and drift + reach_m(h, q, 2.0 * dt, sigmas) <= FILED_REACH_M[level]:
         dt *= 2.0
     t, _, _ = next_event(bank, params, i, h.t + dt)
     k.due = max(t, after)

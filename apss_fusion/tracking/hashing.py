@@ -156,6 +156,14 @@ def _long(b: NDArray[np.uint8], p: int, n: int) -> np.uint64:
 
 
 @kernel
+def copy_bytes(text: NDArray[np.uint8], at: int, length: int, out: NDArray[np.uint8], p: int) -> int:
+    """Copy a part of a text to `out` from byte p on; the byte after it. (Unsigned places need no test each.)"""
+    for k in range(length):
+        out[_u(p + k)] = text[_u(at + k)]
+    return p + length
+
+
+@kernel
 def xxh3_64(b: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """The hash of `length` bytes of `b` from `start`."""
     if length <= 16:

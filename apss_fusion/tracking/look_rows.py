@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from apss_fusion.kernels import Row, inline_kernel, kernel
 from apss_fusion.tracking.detection_rows import DUPLICATE, N_NUMBERS
-from apss_fusion.tracking.hashing import xxh3_64
+from apss_fusion.tracking.hashing import copy_bytes, xxh3_64
 from apss_fusion.tracking.times import NO_TIME_US
 
 #: A look's time lies from 1970 to before 2250, where seconds as float64 still tell microseconds apart.
@@ -86,13 +86,6 @@ def fill_looks(
 
 
 @kernel
-def _copy(text: NDArray[np.uint8], at: int, length: int, out: NDArray[np.uint8], p: int) -> int:
-    for k in range(length):
-        out[p + k] = text[at + k]
-    return p + length
-
-
-@kernel
 def place_ids(
     text: NDArray[np.uint8],
     look_at: NDArray[np.int64],
@@ -107,10 +100,10 @@ def place_ids(
     p = 0
     for i in range(len(looks)):
         looks[i].id_at, looks[i].id_length = p, look_length[i]
-        p = _copy(text, look_at[i], look_length[i], out, p)
+        p = copy_bytes(text, look_at[i], look_length[i], out, p)
         for j in range(looks[i].first, looks[i].first + looks[i].count):
             detections[j].id_at, detections[j].id_length = p, detection_length[j]
-            p = _copy(text, detection_at[j], detection_length[j], out, p)
+            p = copy_bytes(text, detection_at[j], detection_length[j], out, p)
 
 
 @kernel
@@ -139,21 +132,21 @@ def hash_ids(
         look = looks[i]
         look.id_hash = xxh3_64(text, look.id_at, look.id_length)
         start = source_at[look.source]
-        head = _copy(source_text, start, source_at[look.source + 1] - start, scratch, 0)
+        head = copy_bytes(source_text, start, source_at[look.source + 1] - start, scratch, 0)
         scratch[head] = 0
-        head = _copy(text, look.id_at, look.id_length, scratch, head + 1)
+        head = copy_bytes(text, look.id_at, look.id_length, scratch, head + 1)
         scratch[head] = 0
         for j in range(look.first, look.first + look.count):
             row = detections[j]
-            row.key = xxh3_64(scratch, 0, _copy(text, row.id_at, row.id_length, scratch, head + 1))
+            row.key = xxh3_64(scratch, 0, copy_bytes(text, row.id_at, row.id_length, scratch, head + 1))
         for j in range(look.first, look.first + look.count):
             row = detections[j]
             a = row.attributes
-            p = _copy(text, row.id_at, row.id_length, scratch, 0)
+            p = copy_bytes(text, row.id_at, row.id_length, scratch, 0)
             scratch[p] = 0
-            p = _copy(ids_text, ids_at[a], ids_at[a + 1] - ids_at[a], scratch, p + 1)
+            p = copy_bytes(ids_text, ids_at[a], ids_at[a + 1] - ids_at[a], scratch, p + 1)
             scratch[p] = 0
-            p = _copy(class_text, class_at[a], class_at[a + 1] - class_at[a], scratch, p + 1)
+            p = copy_bytes(class_text, class_at[a], class_at[a + 1] - class_at[a], scratch, p + 1)
             row.texts = xxh3_64(scratch, 0, p)
 
 

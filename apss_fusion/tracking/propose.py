@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, Cells, find_cell, intern
+from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, Cells, find_cell, intern
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.geodesy.h3cells import nvec_to_cell
@@ -30,6 +30,8 @@ _EARTH_SQ = 4.07e13
 RINGS, COVERS, PAGES = 0, 1, 2
 COVERED = np.dtype([("cell", "u8"), ("share", "f8")])
 PAGE = np.dtype([("cell", "u8"), ("deep", "i8")])
+#: A point of each footprint, and how far, in m, all is inside about it, and beyond what all is outside.
+CAP = np.dtype([("x", "f8"), ("y", "f8"), ("z", "f8"), ("inner_m", "f8"), ("outer_m", "f8")])
 
 
 class Feet(NamedTuple):
@@ -43,13 +45,14 @@ class Feet(NamedTuple):
     ring_start: NDArray[np.int64]
     cover: NDArray[np.void]
     page: NDArray[np.void]
+    cap: NDArray[np.void]
     first: NDArray[np.int64]
 
 
 @kernel
 def _propose_bucket(bank: Bank, cells: Cells, cid: int, n: int, scratch: Scratch) -> int:
     stamp = bank.counters[STAMP]
-    i = np.int64(cells.row[cid].head)
+    i = np.int64(cells.head[cid])
     while i >= 0:
         k = bank.link[i]
         if k.stamp != stamp:
@@ -94,9 +97,10 @@ def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch)
     """All buckets at or below cell `top`."""
     cid = np.int64(top)
     while True:
-        n = _propose_bucket(bank, cells, cid, n, scratch)
-        if n < 0:
-            return n
+        if cells.head[cid] >= 0:
+            n = _propose_bucket(bank, cells, cid, n, scratch)
+            if n < 0:
+                return n
         if cells.row[cid].child >= 0:
             cid = np.int64(cells.row[cid].child)
             continue
@@ -149,11 +153,12 @@ def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n:
         cid = np.int64(cells.row[cid].parent)
     deep = level > 0
     while True:
-        for k in range(-1, cells.row[cid].ring_n):
+        here = deep or cells.scalars[N_FILED + cells.row[cid].level] > 0
+        for k in range(-1 if here else 0, cells.row[cid].ring_n if here else 0):
             near = np.int64(cid if k < 0 else cells.row[cid].ring[k])
             if deep:
                 n = _propose_below(bank, cells, near, n, scratch)
-            else:
+            elif cells.head[near] >= 0:
                 n = _propose_close(bank, cells, params, look, z, reach, near, n, scratch)
             if n < 0:
                 return n
@@ -169,7 +174,7 @@ def _propose_close(
 ) -> int:
     """Tracks of one bucket, without those that are plainly too far: half of a port, that need no prediction then."""
     stamp = bank.counters[STAMP]
-    i = np.int64(cells.row[cid].head)
+    i = np.int64(cells.head[cid])
     while i >= 0:
         k = bank.link[i]
         if k.stamp != stamp:

@@ -39,16 +39,6 @@ def new_output(rows: int, evidence: int, contributors: int) -> Output:
 
 
 @kernel
-def contributors_of(bank: Bank, i: int) -> int:
-    """How many sources took part in track i."""
-    n, entry = 0, np.int64(bank.link[i].contributor)
-    while entry >= 0:
-        n += 1
-        entry = np.int64(bank.pool[entry].next)
-    return n
-
-
-@kernel
 def has_twin(bank: Bank, i: int) -> bool:
     """Whether another living track is believed to carry the same identity, or this one has two."""
     b = bank.belief[i]

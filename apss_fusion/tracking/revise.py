@@ -15,7 +15,7 @@ from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import update_altitude
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, inline_kernel, kernel
 from apss_fusion.tracking.bank import Bank, contribute, hang_identity, unhang_identity
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE, UNKNOWN
@@ -37,7 +37,7 @@ class Revision(NamedTuple):
     news: bool
 
 
-@kernel
+@inline_kernel
 def existence(c: int, look: Row, scratch: Scratch) -> tuple[float, float, int]:
     """(existence after the look, total probability of detection, the edge of the track's own detection or -1)."""
     hit, own = 0.0, -1
@@ -144,8 +144,9 @@ def take_size(b: Row, z: Row, params: Params) -> None:
 def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs) -> None:
     """What track i learns from its own detection z beyond the state: altitude, size, attributes, domain, its rhythm."""
     b, k = bank.belief[i], bank.link[i]
-    b.datum = update_altitude(bank.altitude[i], b.datum, look.t + z.dt, z)
-    round_altitude(bank.altitude[i])
+    if z.alt == z.alt or z.climb == z.climb:
+        b.datum = update_altitude(bank.altitude[i], b.datum, look.t + z.dt, z)
+        round_altitude(bank.altitude[i])
     take_size(b, z, params)
     if z.attributes != 0 and z.attributes != b.attributes:
         if b.attributes == 0:
@@ -227,7 +228,7 @@ def settle_velocity(z: Row, variance: float, d: Row) -> None:
         d.bb -= cb * cb / s
 
 
-@kernel
+@inline_kernel
 def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs: Pairs) -> None:
     """Write the rows of a new track, slot i, founded by detection z with existence r."""
     s, b, k = bank.state[i], bank.belief[i], bank.link[i]

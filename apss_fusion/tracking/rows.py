@@ -54,6 +54,7 @@ LINK = np.dtype(
         ("seq", "i4"),  # of the last published update
         ("detections", "i4"),
         ("contributor", "i4"),  # first entry of the contributor list, -1 for none
+        ("contributors", "i4"),  # how long it is
         ("sources", "i4"),  # number of the interned set of contributing sources
         ("changed", "i1"),  # since changes() was last asked
         ("alive", "i1"),

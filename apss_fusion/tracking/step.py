@@ -37,7 +37,7 @@ from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability, significant
 from apss_fusion.geodesy.polygon import chance_inside
 from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, inline_kernel, kernel
 from apss_fusion.tracking.bank import (
     HEAP,
     IDENTITIES,
@@ -58,14 +58,14 @@ from apss_fusion.tracking.publish import (
     EVIDENCES,
     ROWS,
     Output,
-    contributors_of,
     microseconds,
     publish,
 )
-from apss_fusion.tracking.revise import OWN, existence, found, revise
+from apss_fusion.tracking.revise import OWN, found, revise
 from apss_fusion.tracking.rows import COASTING, LOST, NO_REASON, TERMINATED
 
 _FINEST = LEVELS[0]
+_EARTH_M = 6_371_008.8
 #: What a call needs before it can go on.
 DONE, NEED_BANK, NEED_CELLS, NEED_SCRATCH, NEED_EDGES, NEED_OUTPUT, NEED_INTENSITY, NEED_PAIRS = range(8)
 #: An edge that is told as evidence has at least this probability.
@@ -125,7 +125,7 @@ def live_until(w: Work, t: float) -> int:
         _happen(w, i)
 
 
-@kernel
+@inline_kernel
 def _happen(w: Work, i: int) -> None:
     bank, b = w.bank, w.bank.belief[i]
     due = bank.link[i].due
@@ -151,7 +151,7 @@ def _happen(w: Work, i: int) -> None:
     remove_track(bank, w.cells, i)
 
 
-@kernel
+@inline_kernel
 def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None:
     """Publish what happened to track i by itself at time t, its state predicted to then."""
     b = w.bank.belief[i]
@@ -171,7 +171,7 @@ def cell_area_m2(res: int) -> float:
     return 5.100656e14 / (2.0 + 120.0 * 7.0**res)
 
 
-@kernel
+@inline_kernel
 def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int:
     """Weigh one look and apply it; returns DONE or what is needed, with no track changed then."""
     w.bank.counters[STAMP] = (w.bank.counters[STAMP] + 1) % 2000000000
@@ -199,7 +199,7 @@ def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int
     return DONE
 
 
-@kernel
+@inline_kernel
 def _candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
     """Proposed tracks in c_slot, in the order of their keys; how many, or minus what is needed."""
     if w.cells.scalars[N_CELLS] + _CELLS_A_TRACK * (len(z) + 1) > len(w.cells.row):
@@ -239,7 +239,7 @@ def _sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
         c[k].slot = slots[order[k]]
 
 
-@kernel
+@inline_kernel
 def _prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
     """Densities that the weights of each detection are relative to, and its chance to be new."""
     s = w.scratch
@@ -258,15 +258,24 @@ def _prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
         s.d[j].new, s.d[j].birth = 1.0 + seen / clutter, seen / (clutter + seen)
 
 
-@kernel
+@inline_kernel
 def _chance_seen(w: Work, look: Row, p: Row) -> float:
     """Probability that the look would have detected a track with prediction p."""
     f = look.footprint
-    first, last = w.feet.first[f, RINGS], w.feet.first[f + 1, RINGS]
-    low, high = w.feet.ring_start[first], w.feet.ring_start[last]
-    inside = chance_inside(
-        p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], w.feet.ring_start[first : last + 1] - low
-    )
+    cap = w.feet.cap[f]
+    dx, dy, dz = p.x - cap.x, p.y - cap.y, p.z - cap.z
+    away_m = _EARTH_M * math.sqrt(dx * dx + dy * dy + dz * dz)
+    four_sigma_m = 4.0 * math.sqrt(p.ee + p.nn)
+    if away_m - four_sigma_m > cap.outer_m:
+        return 0.0
+    inside = 1.0
+    # The chord of a small cap is its arc within a thousandth up to 1,000 km; beyond, the polygon is asked.
+    if away_m + four_sigma_m > cap.inner_m or away_m > 1e6:
+        first, last = w.feet.first[f, RINGS], w.feet.first[f + 1, RINGS]
+        low, high = w.feet.ring_start[first], w.feet.ring_start[last]
+        inside = chance_inside(
+            p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], w.feet.ring_start[first : last + 1] - low
+        )
     if inside < w.params.filter[0].inside_min:
         return 0.0
     if inside > 1.0 - w.params.filter[0].inside_min:
@@ -278,7 +287,7 @@ def _chance_seen(w: Work, look: Row, p: Row) -> float:
     return probability(look.p_detect * inside)
 
 
-@kernel
+@inline_kernel
 def _weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
     """Predict the candidates and write their edges; keeps those that the look touches. How many, or minus what is needed."""
     s, bank = w.scratch, w.bank
@@ -318,16 +327,33 @@ def _weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
     return kept
 
 
-@kernel
+@inline_kernel
 def _room(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
     """Whether all that the look may write fits, and all pairs it needs are known."""
     bank, s, m = w.bank, w.scratch, len(z)
     contributors = 2 * m
+    known_set = -1
+    if m:
+        known_set = 0
+        if find_pair(w.pairs.sets, 0, look.source) < 0:
+            note_missing(s.missing, SOURCES, 0, look.source)
     for c in range(n):
-        contributors += contributors_of(bank, s.c[c].slot) + 1
-        _need_pairs(w, look, z, c)
-    if m and find_pair(w.pairs.sets, 0, look.source) < 0:
-        note_missing(s, SOURCES, 0, look.source)
+        k = bank.link[s.c[c].slot]
+        contributors += k.contributors + 1
+        own = -1
+        for e in range(s.c[c].edge, s.c[c + 1].edge):
+            if s.e[e].p > OWN:
+                own = s.e[e].detection
+        if own < 0:
+            continue
+        if k.sources != known_set:
+            if find_pair(w.pairs.sets, k.sources, look.source) < 0:
+                note_missing(s.missing, SOURCES, k.sources, look.source)
+            else:
+                known_set = k.sources
+        a, b = bank.belief[s.c[c].slot].attributes, z[own].attributes
+        if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
+            note_missing(s.missing, ATTRIBUTES, a, b)
     if s.missing[0, 0]:
         return NEED_PAIRS
     if bank.counters[N_FREE] < m or bank.counters[POOL_FREE] < n + m:
@@ -349,22 +375,7 @@ def _room(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
     return DONE
 
 
-@kernel
-def _need_pairs(w: Work, look: Row, z: NDArray[np.void], c: int) -> None:
-    """Note the pairs that candidate c's own detection needs, where they are not learned yet."""
-    s = w.scratch
-    _, _, own = existence(c, look, s)
-    if own < 0:
-        return
-    i = s.c[c].slot
-    a, b = w.bank.belief[i].attributes, z[s.e[own].detection].attributes
-    if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
-        note_missing(s, ATTRIBUTES, a, b)
-    if find_pair(w.pairs.sets, w.bank.link[i].sources, look.source) < 0:
-        note_missing(s, SOURCES, w.bank.link[i].sources, look.source)
-
-
-@kernel
+@inline_kernel
 def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: int) -> int:
     """Apply the look to its tracks, in the order of their keys; returns how many masses go back to the intensity."""
     bank, s, out = w.bank, w.scratch, w.out
@@ -404,14 +415,14 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: 
     return masses
 
 
-@kernel
+@inline_kernel
 def _mass(w: Work, masses: int, r: float, finest: np.uint64, domain: int) -> int:
     w.mass[masses].r, w.mass[masses].domain = r, domain
     w.mass[masses].cell = parent_of(finest, w.params.filter[0].intensity_resolution)
     return masses + 1
 
 
-@kernel
+@inline_kernel
 def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, masses: int) -> int:
     """Found a track for each detection that is new enough; returns how many masses go back to the intensity."""
     bank, s, out = w.bank, w.scratch, w.out
@@ -440,7 +451,7 @@ def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, mass
     return masses
 
 
-@kernel
+@inline_kernel
 def _write_intensity(w: Work, look: Row, masses: int) -> None:
     """Thin the cells that the look covered, then add the recycled masses in the order in which they came."""
     f = look.footprint

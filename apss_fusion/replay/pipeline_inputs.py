@@ -9,31 +9,32 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct
 from numpy.typing import NDArray
 from xxhash import xxh3_128_digest
 
 from apss_fusion.feeds.base import Decoded, Decoder, Ignored, Item, Reject, Used
 from apss_fusion.feeds.looks_ndjson import Looks
 from apss_fusion.feeds.reading import FeedReader, InputError
-from apss_fusion.feeds.registry import decoder_named
 from apss_fusion.model import Look
 from apss_fusion.replay.blocks import LookBlock
 from apss_fusion.replay.looks_columns import read_look_blocks
 from apss_fusion.replay.pipeline_lines import look_json
 from apss_fusion.replay.pipeline_stop import Interrupted, Stop, interruptible
 from apss_fusion.replay.pipeline_tally import Tally
+from apss_fusion.tracking.attributes import Attributes
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.encode import Encoder
+from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.times import NO_TIME_US, times_us
 
 STANDARD_INPUT = "-"
-#: What a chunk holds at most, give or take one item: looks or other items, and detections.
+#: What a chunk holds at most, give or take one item: items, and detections in its looks.
 CHUNK_ITEMS, CHUNK_DETECTIONS = 8192, 65536
 #: Lines of looks are read in blocks of so many bytes.
 BLOCK_BYTES = 1 << 20
@@ -42,6 +43,9 @@ _LIVE_S = 1.0
 _TABLE_MAGICS = (b"PAR1", b"ARROW1")
 _FINGERPRINT_BYTES = 2**16
 
+_T = TypeVar("_T")
+
+#: Takes what could not be used, and the name of the input that it stands in.
 Sink = Callable[[Reject, str], None]
 
 
@@ -53,16 +57,14 @@ class Chunk:
     looks
         The looks, where they were decoded one by one; else empty.
     batch
-        The looks as arrays, without those that cannot be used; None where the run makes no arrays.
+        The looks as arrays; None where the run makes no arrays.
     arrival_us
-        (n,), of each look the latest arrival in its input so far, microseconds since 1970.
+        (n,), with each look the latest arrival in its input so far, microseconds since 1970.
     records
         (n,), of how many records each look was made; None: one each.
-    numbers
-        (n,), number of each look's line or row; None: not known.
     """
 
-    __slots__ = ("_text_of", "arrival_us", "batch", "input", "looks", "numbers", "records")
+    __slots__ = ("_numbers", "_text_of", "arrival_us", "batch", "input", "looks", "records")
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Chunk:
         self.batch = batch
         self.arrival_us = arrival_us
         self.records = records
-        self.numbers = numbers
+        self._numbers = numbers
         self._text_of = text_of
 
     def __len__(self) -> int:
@@ -90,30 +92,31 @@ class Chunk:
         return stop - start if self.records is None else int(self.records[start:stop].sum())
 
     def reject(self, i: int, reason: str, field: str | None) -> Reject:
-        """The dead letter of look i."""
-        if self._text_of is None or self.numbers is None:
+        """What to say of look i that was not used."""
+        if self._numbers is None or self._text_of is None:
             return Reject(reason, field, None, look_json(self.looks[i]).rstrip())
-        number = int(self.numbers[i])
+        number = int(self._numbers[i])
         return Reject(reason, field, number, self._text_of(number))
 
 
 class Position(Struct, frozen=True, array_like=True):
-    """How far a file was read: so many items (or lines, rows), and so many of its looks were fused."""
+    """How far a file was read: so many items (or lines, rows), and so many of its looks were taken."""
 
     size: int
     digest: bytes
     items: int
     looks: int
-    #: What the input began with.
+    #: What its decoder and its clock began with.
     begin_state: bytes
     begin_arrival_us: int
 
 
 class InputState(Struct, frozen=True, array_like=True):
-    """What a later input of a format needs from one that was read."""
+    """What is known of an input when a run is saved."""
 
     name: str
     format: str
+    #: State of its decoder, and its latest arrival: for the input that follows it.
     state: bytes
     arrival_us: int
     #: Where the input was left; None where it was read to its end, or cannot be read again.
@@ -121,71 +124,71 @@ class InputState(Struct, frozen=True, array_like=True):
 
 
 class InputReader:
-    """One input: opened and recognised when it is made, read by `chunks`.
+    """One input, opened and recognised when it is made.
 
     Attributes
     ----------
-    name, format
-        The input as it was named; its format, "" for an empty input.
+    name
+        The input as it was named.
+    decoder
+        What reads it; None for an empty input whose format was not given.
     tally
-        The records read so far; those of looks are counted as used when they are taken.
+        Its records so far. Those of looks that were not taken yet are in `records_in` only.
+    looks_taken
+        How many of its looks were taken out of its chunks: the user counts them.
     error
         What ended the input before its end.
+
+    Raises
+    ------
+    InputError
+        Of status 2: it is not there or in no known format.
     """
 
     def __init__(self, name: str, format_name: str | None, stop: Stop) -> None:
         self.name = name
+        self.decoder: Decoder | None
         self.tally = Tally()
         self.looks_taken = 0
         self.error: InputError | None = None
-        self._stop = stop
-        self._items = 0
-        self._looks = 0
-        self._skip = (0, 0)
-        self._arrival_us = self._begin_arrival_us = NO_TIME_US
-        self._begin_state = b""
         self._live = name == STANDARD_INPUT
+        self._items = self._looks = 0
+        self._skip_items = self._skip_looks = 0
+        self._begin_state = b""
+        self._arrival_us = self._begin_arrival_us = NO_TIME_US
         self._feed: FeedReader | None = None
-        self.decoder: Decoder | None = None
-        self._table = not self._live and format_name in (None, Looks.name) and _is_table(name)
-        if self._table:
+        if not self._live and format_name in (None, Looks.name) and _is_table(name):
             self.decoder = Looks()
-            return
-        self._feed = FeedReader(name, format_name)
-        self.decoder = self._feed.decoder
-        if self._live:
+        elif self._live:
+            with stop.waits():
+                self._feed = FeedReader(name, format_name)
             self._feed.input.stream = interruptible(self._feed.input.stream, stop)
-
-    @classmethod
-    def of_state(cls, state: InputState, stop: Stop) -> InputReader:
-        """What an earlier input left unfinished, as an input of its own."""
-        reader = cls.__new__(cls)
-        reader.__init__(os.devnull, state.format, stop)  # type: ignore[misc]
-        reader.name = state.name
-        reader.take_up(state, whole=False)
-        return reader
+            self.decoder = self._feed.decoder
+        else:
+            self._feed = FeedReader(name, format_name)
+            self.decoder = self._feed.decoder
 
     @property
     def format(self) -> str:
         """Name of the format; "" for an empty input."""
         return "" if self.decoder is None else self.decoder.name
 
-    @property
-    def is_columnar(self) -> bool:
-        """Whether the input holds looks of this project."""
-        return isinstance(self.decoder, Looks)
-
     def size(self) -> int | None:
-        """Bytes of the file, None where that is not known."""
-        try:
-            found = os.stat(self.name)
-        except (OSError, ValueError):
-            return None
-        return found.st_size if stat.S_ISREG(found.st_mode) and not self._live else None
+        """Bytes of the file, None for what is none."""
+        found = None if self._live else os.stat(self.name)
+        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def bytes_read(self) -> int:
         """How far the file has been read, before decompression."""
-        return 0 if self._feed is None else self._feed.input._file.tell()
+        try:
+            return 0 if self._feed is None or self._live else self._feed.input._file.tell()
+        except ValueError:  # It is closed.
+            return self.size() or 0
+
+    def close(self) -> None:
+        """Close the file, also where it was not read to its end."""
+        if self._feed is not None:
+            self._feed.input.close()
 
     # ------------------------------------------------------------------ save and resume
 
@@ -194,99 +197,188 @@ class InputReader:
         size = self.size()
         if size is None:
             return None
-        try:
-            with open(self.name, "rb") as file:
-                return size, xxh3_128_digest(file.read(_FINGERPRINT_BYTES))
-        except OSError:
-            return None
+        with open(self.name, "rb") as file:
+            return size, xxh3_128_digest(file.read(_FINGERPRINT_BYTES))
 
-    def take_up(self, state: InputState, whole: bool) -> None:
-        """Continue after an input of the same format, or where this very file (`whole`) was left.
+    def follow(self, state: InputState) -> None:
+        """Continue after an input of the same format. ValueError, MsgspecError: its decoder's state is of no use."""
+        self._begin(state.state, state.arrival_us)
 
-        ValueError or MsgspecError where the decoder's state is of another version or none.
-        """
-        position = state.position if whole else None
-        self._begin_state = state.state if position is None else position.begin_state
-        self._begin_arrival_us = state.arrival_us if position is None else position.begin_arrival_us
-        if position is not None:
-            self._skip = position.items, position.looks
-        self._arrival_us = self._begin_arrival_us
-        if self.decoder is not None and self._begin_state:
-            self.decoder.restore(self._begin_state)
+    def go_on(self, position: Position) -> None:
+        """Continue where this very file was left; raises as `follow`."""
+        self._begin(position.begin_state, position.begin_arrival_us)
+        self._skip_items, self._skip_looks = position.items, position.looks
 
-    def state(self, fingerprint: tuple[int, bytes] | None) -> InputState:
-        """What follows needs; with a fingerprint also where to continue in the file itself."""
+    def _begin(self, state: bytes, arrival_us: int) -> None:
+        self._begin_state, self._begin_arrival_us, self._arrival_us = state, arrival_us, arrival_us
+        if self.decoder is not None and state:
+            self.decoder.restore(state)
+
+    def state(self, with_position: bool) -> InputState:
+        """What an input that follows needs and, with its position, what this file needs to be read on."""
         position = None
-        if fingerprint is not None:
-            position = Position(
-                *fingerprint, self._items, self.looks_taken, self._begin_state, self._begin_arrival_us
-            )
+        if with_position and (found := self.fingerprint()) is not None:
+            taken = self._skip_looks + self.looks_taken
+            position = Position(*found, self._items, taken, self._begin_state, self._begin_arrival_us)
         state = b"" if self.decoder is None else self.decoder.state()
         return InputState(self.name, self.format, state, self._arrival_us, position)
 
     # ------------------------------------------------------------------ reading
 
     def chunks(self, sink: Sink, encoder: Encoder | None, limit: int = CHUNK_ITEMS) -> Iterator[Chunk]:
-        """All looks, in the order of the input; what cannot be used goes to `sink` and into `tally`.
+        """All looks in the order of the input; what cannot be used goes to `sink`. To be called once.
 
-        With an encoder the looks come as arrays, and looks and detections that these cannot hold are dead letters too.
-        A fault of reading ends the chunks and is left in `error`.
+        With an encoder the looks come as arrays, and what these cannot hold is not used either. A fault of reading ends
+        the chunks and is left in `error`. A chunk may be empty.
 
         Raises
         ------
         InputError
-            Of status 2, from the first chunk: a table whose columns are not those of looks.
+            Of status 2, before the first chunk: a table whose columns are not those of looks.
         """
         try:
-            if self._feed is None:
-                yield from self._block_chunks(self._table_blocks(encoder), sink, encoder)
-            elif encoder is not None and self.is_columnar:
-                with self._feed.input:
-                    stream = self._feed.input.stream
-                    yield from self._block_chunks(read_look_blocks(stream, encoder, BLOCK_BYTES), sink, encoder)
-                    self._feed.input.check()
+            if encoder is not None and isinstance(self.decoder, Looks):
+                yield from self._block_chunks(self._blocks(encoder), sink)
             else:
-                yield from self._item_chunks(self._feed.items(), sink, encoder, limit)
+                items = self._table_items() if self._feed is None else self._feed.items()
+                yield from self._item_chunks(items, sink, encoder, limit)
+        finally:
+            self.close()
+
+    def _blocks(self, encoder: Encoder) -> Iterator[LookBlock]:
+        if self._feed is not None:
+            yield from read_look_blocks(self._feed.input.stream, encoder, BLOCK_BYTES)
+            self._feed.input.check()
+            return
+        try:
+            from apss_fusion.replay.looks_arrow import read_look_table
+        except ModuleNotFoundError as error:
+            raise InputError(self.name, str(error), status=2) from error
+        yield from read_look_table(self.name, encoder)
+
+    def _table_items(self) -> Iterator[Item]:
+        decoder = Looks()
+        for block in self._blocks(Encoder(Register({}), Attributes())):
+            yield from block.rejects
+            for number in block.numbers.tolist():
+                found = decoder.items(BytesIO(block.text_of(number)))
+                # Its bad detections are among the rejects already.
+                yield from (item for item in found if isinstance(item, Look))
+
+    def _block_chunks(self, blocks: Iterator[LookBlock], sink: Sink) -> Iterator[Chunk]:
+        for block in self._until_the_end(blocks):
+            batch, numbers = block.batch, block.numbers
+            whole = [r.look for r in batch.rejected if r.detection < 0]
+            rejects = block.rejects + [
+                Reject(r.reason, r.field, int(numbers[r.look]), block.record(r.look), is_record=r.detection < 0)
+                for r in batch.rejected
+            ]
+            numbers = np.delete(numbers, whole)
+            for reject in rejects:
+                if (reject.line or 0) > self._skip_items:
+                    self._count(reject, sink)
+            self._items = max([self._items, *numbers[-1:].tolist(), *(r.line or 0 for r in rejects)])
+            arrival_us = self._clock(batch.looks["received_us"])
+            old = self._known(len(batch))
+            self.tally.records_in += len(batch) - old
+            # The new batch leaves the rejections behind: they are counted here, not by the engine.
+            batch = batch.take(old, len(batch))
+            yield Chunk(self, [], batch, arrival_us[old:], None, numbers[old:], block.text_of)
+
+    def _item_chunks(self, items: Iterator[Item], sink: Sink, encoder: Encoder | None, limit: int) -> Iterator[Chunk]:
+        looks: list[Look] = []
+        records: list[int] = []
+        room, detections, began = limit, 0, time.monotonic()
+        for item in self._until_the_end(items):
+            self._items += 1
+            if isinstance(item, Look | Decoded):
+                look = item if isinstance(item, Look) else item.look
+                looks.append(look)
+                records.append(1 if isinstance(item, Look) else item.records)
+                detections += len(look.detections)
+            elif self._items > self._skip_items:
+                self._count(item, sink)
+            room -= 1
+            if room > 0 and detections < CHUNK_DETECTIONS:
+                if not self._live or time.monotonic() < began + _LIVE_S:
+                    continue
+            yield self._chunk(looks, records, sink, encoder)
+            looks, records = [], []
+            room, detections, began = limit, 0, time.monotonic()
+        yield self._chunk(looks, records, sink, encoder)
+
+    def _chunk(self, looks: list[Look], records: list[int], sink: Sink, encoder: Encoder | None) -> Chunk:
+        arrival_us = self._clock(times_us([look.time_received or look.time for look in looks]))
+        old = self._known(len(looks))
+        looks, arrival_us, counts = looks[old:], arrival_us[old:], np.array(records[old:], np.int64)
+        self.tally.records_in += int(counts.sum())
+        if encoder is None:
+            return Chunk(self, looks, None, arrival_us, counts)
+        batch = encoder.encode(looks)
+        whole = []
+        for r in batch.rejected:
+            reject = Reject(r.reason, r.field, None, look_json(looks[r.look]).rstrip(), is_record=r.detection < 0)
+            sink(reject, self.name)
+            if reject.is_record:
+                whole.append(r.look)
+                self.tally.dead_letters += int(counts[r.look])
+            else:
+                self.tally.detections_rejected += 1
+        if whole:
+            gone = set(whole)
+            looks = [look for i, look in enumerate(looks) if i not in gone]
+            arrival_us, counts = np.delete(arrival_us, whole), np.delete(counts, whole)
+        # The new batch leaves the rejections behind: they are counted here, not by the engine.
+        batch = batch.take(0, len(batch))
+        return Chunk(self, looks, batch, arrival_us, counts)
+
+    def _until_the_end(self, things: Iterator[_T]) -> Iterator[_T]:
+        """Things until there are no more, until reading fails, or until it is interrupted."""
+        try:
+            yield from things
         except InputError as error:
-            if error.status == 2:
+            if error.status != 1:
                 raise
             self.error = error
         except Interrupted:
             return
 
-    def _table_blocks(self, encoder: Encoder | None) -> Iterator[LookBlock]:
-        from apss_fusion.replay.looks_arrow import read_look_table
+    def _clock(self, received_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The running maximum of arrivals."""
+        running = np.maximum.accumulate(np.concatenate([[self._arrival_us], received_us]))
+        self._arrival_us = int(running[-1])
+        return running[1:]
 
-        if encoder is None:
-            from apss_fusion.tracking.attributes import Attributes
-            from apss_fusion.tracking.register import Register
+    def _known(self, looks: int) -> int:
+        """How many of the next looks were taken before the run was interrupted."""
+        old = min(max(self._skip_looks - self._looks, 0), looks)
+        self._looks += looks
+        return old
 
-            encoder = Encoder(Register({}), Attributes())
-        return read_look_table(self.name, encoder)
+    def _count(self, item: Used | Ignored | Reject, sink: Sink) -> None:
+        """Count what is no look."""
+        tally = self.tally
+        if isinstance(item, Reject):
+            sink(item, self.name)
+            if item.is_record:
+                tally.records_in += 1
+                tally.dead_letters += 1
+            else:
+                tally.detections_rejected += 1
+        elif isinstance(item, Used):
+            tally.records_in += item.records
+            tally.records_used += item.records
+        else:
+            tally.records_in += item.records
+            tally.records_ignored += item.records
 
-    def _block_chunks(self, blocks: Iterator[LookBlock], sink: Sink, encoder: Encoder | None) -> Iterator[Chunk]:
-        for block in blocks:
-            for reject in block.rejects:
-                self._not_used(reject, sink)
-            batch, numbers = block.batch, block.numbers
-            for r in batch.rejected:
-                number = int(numbers[r.look])
-                reject = Reject(r.reason, r.field, number, block.text_of(number), is_record=r.detection < 0)
-                self._not_used(reject, sink)
-            numbers = _without(numbers, [r.look for r in batch.rejected if r.detection < 0])
-            batch = LookBatch(batch.looks, batch.detections, batch.text, batch.footprints)
-            new = self._new_looks(len(numbers))
-            arrival_us = self._running(batch.looks["received_us"])[new:]
-            batch, numbers = batch.take(new, len(batch)), numbers[new:]
-            self.tally.records_in += len(numbers)
-            self._items = max([self._items, *numbers[-1:].tolist(), *(r.line or 0 for r in block.rejects[-1:])])
-            looks = []
-            if encoder is None:
-                decoder = Looks()
-                looks = [
-                    item
-                    for number in numbers.tolist()
-                    for item in decoder.items(BytesIO(block.text_of(number)))
-                    if isinstance(item, Look)
-                ]
-            yield Chunk(self, looks, batch, arrival_us, None, numbers, block.text_of)
+
+def _is_table(name: str) -> bool:
+    """Whether a regular file begins as Parquet or Arrow files do."""
+    try:
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            return False
+        with open(name, "rb") as file:
+            return file.read(max(map(len, _TABLE_MAGICS))).startswith(_TABLE_MAGICS)
+    except (OSError, ValueError):
+        return False

@@ -180,32 +180,43 @@ def identity_entry_next(link: NDArray[np.void], entry: int) -> int:
 
 
 @kernel
-def contribute(bank: Bank, i: int, source: int, t: float) -> None:
+def contribute(
+    link: NDArray[np.void], pool: NDArray[np.void], counters: NDArray[np.int64], i: int, source: int, t: float
+) -> None:
     """Count one more detection by a source on track i."""
-    entry, last = np.int64(bank.link[i].contributor), np.int64(-1)
+    entry, last = np.int64(link[i].contributor), np.int64(-1)
     while entry >= 0:
-        c = bank.pool[entry]
+        c = pool[entry]
         if c.source == source:
             c.n += 1
             c.last = max(c.last, t)
             return
         last, entry = entry, np.int64(c.next)
-    add_contributor(bank, i, last, source, 1, t)
+    add_contributor(link, pool, counters, i, last, source, 1, t)
 
 
 @kernel
-def add_contributor(bank: Bank, i: int, after: int, source: int, n: int, t: float) -> int:
+def add_contributor(
+    link: NDArray[np.void],
+    pool: NDArray[np.void],
+    counters: NDArray[np.int64],
+    i: int,
+    after: int,
+    source: int,
+    n: int,
+    t: float,
+) -> int:
     """Append an entry to the contributors of track i, behind entry `after` (-1: as the first); returns it."""
-    entry = bank.counters[POOL]
-    c = bank.pool[entry]
-    bank.counters[POOL] = c.next
-    bank.counters[POOL_FREE] -= 1
+    entry = counters[POOL]
+    c = pool[entry]
+    counters[POOL] = c.next
+    counters[POOL_FREE] -= 1
     c.source, c.n, c.last, c.next = source, n, t, -1
     if after < 0:
-        bank.link[i].contributor = entry
+        link[i].contributor = entry
     else:
-        bank.pool[after].next = entry
-    bank.link[i].contributors += 1
+        pool[after].next = entry
+    link[i].contributors += 1
     return entry
 
 

@@ -50,54 +50,61 @@ REFILE, COAST, END = 0, 1, 2
 
 
 @kernel
-def unfile(bank: Bank, cells: Cells, i: int) -> None:
+def unfile(link: NDArray[np.void], cells: Cells, i: int) -> None:
     """Take track i out of its cell."""
-    k = bank.link[i]
+    k = link[i]
     if k.cid >= 0:
         if k.prev >= 0:
-            bank.link[k.prev].next = k.next
+            link[k.prev].next = k.next
         else:
             cells.head[k.cid] = k.next
         if k.next >= 0:
-            bank.link[k.next].prev = k.prev
+            link[k.next].prev = k.prev
         cells.scalars[N_FILED + cells.row[k.cid].level] -= 1
         k.cid = -1
 
 
 @kernel
-def off_calendar(bank: Bank, i: int) -> None:
+def off_calendar(link: NDArray[np.void], wheel: NDArray[np.int32], i: int) -> None:
     """Take track i off the calendar (what waits in the heap is found to be stale there)."""
-    k = bank.link[i]
+    k = link[i]
     if k.tick >= 0:
         if k.tick_prev >= 0:
-            bank.link[k.tick_prev].tick_next = k.tick_next
+            link[k.tick_prev].tick_next = k.tick_next
         else:
-            bank.wheel[k.tick % WHEEL] = k.tick_next
+            wheel[k.tick % WHEEL] = k.tick_next
         if k.tick_next >= 0:
-            bank.link[k.tick_next].tick_prev = k.tick_prev
+            link[k.tick_next].tick_prev = k.tick_prev
     k.tick = -1
 
 
 @kernel
-def _on_calendar(bank: Bank, i: int) -> None:
+def _on_calendar(
+    link: NDArray[np.void],
+    wheel: NDArray[np.int32],
+    heap: NDArray[np.void],
+    counters: NDArray[np.int64],
+    i: int,
+    key: np.uint64,
+) -> None:
     """Enter track i at its due time; a track that is entered earlier already is left there, to be moved on then."""
-    k = bank.link[i]
+    k = link[i]
     tick = np.int64(math.floor(k.due / TICK_S))
-    if tick <= bank.counters[TICK]:
-        off_calendar(bank, i)
+    if tick <= counters[TICK]:
+        off_calendar(link, wheel, i)
         k.tick = IN_HEAP
-        _push(bank, k.due, i)
+        _push(heap, counters, k.due, key, i)
         return
     if k.tick >= 0:
         if k.tick <= tick:
             return
-        off_calendar(bank, i)
+        off_calendar(link, wheel, i)
     slot = tick % WHEEL
     k.tick = tick
-    k.tick_next, k.tick_prev = bank.wheel[slot], -1
-    if bank.wheel[slot] >= 0:
-        bank.link[bank.wheel[slot]].tick_prev = i
-    bank.wheel[slot] = i
+    k.tick_next, k.tick_prev = wheel[slot], -1
+    if wheel[slot] >= 0:
+        link[wheel[slot]].tick_prev = i
+    wheel[slot] = i
 
 
 @kernel
@@ -113,12 +120,12 @@ def _swap(heap: NDArray[np.void], i: int, j: int) -> None:
 
 
 @kernel
-def _push(bank: Bank, t: float, i: int) -> None:
-    n = bank.counters[HEAP]
-    bank.heap[n].t, bank.heap[n].key, bank.heap[n].slot = t, bank.belief[i].key, i
-    bank.counters[HEAP] = n + 1
-    while n > 0 and _before(bank.heap, n, (n - 1) // 2):
-        _swap(bank.heap, n, (n - 1) // 2)
+def _push(heap: NDArray[np.void], counters: NDArray[np.int64], t: float, key: np.uint64, i: int) -> None:
+    n = counters[HEAP]
+    heap[n].t, heap[n].key, heap[n].slot = t, key, i
+    counters[HEAP] = n + 1
+    while n > 0 and _before(heap, n, (n - 1) // 2):
+        _swap(heap, n, (n - 1) // 2)
         n = (n - 1) // 2
 
 
@@ -140,19 +147,17 @@ def _pop(bank: Bank) -> None:
 
 
 @kernel
-def next_event(bank: Bank, params: Params, i: int, until: float) -> tuple[float, int, int]:
-    """(time, kind, reason) of what happens to track i by itself first, up to `until`: a pure function of its row.
+def next_event(s: Row, b: Row, d: Row, f: Row, until: float) -> tuple[float, int, int]:
+    """(time, kind, reason) of what happens to a track by itself first, up to `until`: a pure function of its rows s and b.
 
     Returns (until, REFILE, NO_REASON) where nothing does.
     """
-    b, s = bank.belief[i], bank.state[i]
-    d = params.domain[b.domain]
     t, kind, reason = until, REFILE, NO_REASON
     if b.status == CONFIRMED:
-        coast = b.seen + params.filter[0].coast_intervals * (b.interval_s if b.interval_s > 0.0 else d.interval)
+        coast = b.seen + f.coast_intervals * (b.interval_s if b.interval_s > 0.0 else d.interval)
         if coast < t:
             t, kind = coast, COAST
-    end = b.tr + math.log(b.r / params.filter[0].recycle) / d.departure if b.r > params.filter[0].recycle else b.tr
+    end = b.tr + math.log(b.r / f.recycle) / d.departure if b.r > f.recycle else b.tr
     if end < t:
         t, kind, reason = end, END, LOST
     if position_variance(s, d.q, d.g, t - s.t) > d.limit_var:
@@ -210,7 +215,7 @@ def file_track(
                 cid = np.int64(cells.row[cid].parent)
         k.fx, k.fy, k.fz = h.x, h.y, h.z
         if cid != k.cid:
-            unfile(bank, cells, i)
+            unfile(bank.link, cells, i)
             first = cells.head[cid]
             k.cid, k.next, k.prev = cid, first, -1
             if first >= 0:
@@ -220,16 +225,16 @@ def file_track(
     dt = horizon
     while dt < LAPSE_S and drift + reach_m(h, q, 2.0 * dt, sigmas) <= FILED_REACH_M[level]:
         dt *= 2.0
-    t, _, _ = next_event(bank, params, i, h.t + dt)
+    t, _, _ = next_event(bank.state[i], b, params.domain[b.domain], params.filter[0], h.t + dt)
     k.due = max(t, after)
-    _on_calendar(bank, i)
+    _on_calendar(bank.link, bank.wheel, bank.heap, bank.counters, i, b.key)
 
 
 @kernel
 def remove_track(bank: Bank, cells: Cells, i: int) -> None:
     """Take track i off all lists and free its slot (once the batch ends)."""
-    unfile(bank, cells, i)
-    off_calendar(bank, i)
+    unfile(bank.link, cells, i)
+    off_calendar(bank.link, bank.wheel, i)
     unhang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity)
     unhang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity)
     release_slot(bank, i)
@@ -265,6 +270,6 @@ def _enter_tick(bank: Bank) -> None:
         k = bank.link[i]
         after = np.int64(k.tick_next)
         if k.tick <= tick:
-            off_calendar(bank, i)
-            _on_calendar(bank, i)
+            off_calendar(bank.link, bank.wheel, i)
+            _on_calendar(bank.link, bank.wheel, bank.heap, bank.counters, i, bank.belief[i].key)
         i = after

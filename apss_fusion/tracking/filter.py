@@ -316,7 +316,7 @@ def _load_contributors(bank: Bank, counts: NDArray[np.int64], rows: NDArray[np.f
     for i in range(len(counts)):
         last = np.int64(-1)
         for _ in range(counts[i]):
-            last = banks.add_contributor(bank, i, last, np.int64(rows[k, 0]), np.int64(rows[k, 1]), rows[k, 2])
+            last = banks.add_contributor(bank.link, bank.pool, bank.counters, i, last, np.int64(rows[k, 0]), np.int64(rows[k, 1]), rows[k, 2])
             k += 1
 
 

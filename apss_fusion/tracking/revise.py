@@ -50,7 +50,7 @@ def existence(c: int, look: Row, scratch: Scratch) -> tuple[float, float, int]:
     return probability((1.0 - hit) * missed + hit), hit, own
 
 
-@kernel
+@inline_kernel
 def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) -> None:
     """Moment match over the hypotheses of candidate c into state row d, rounded.
 
@@ -96,16 +96,18 @@ def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) 
     round_state(d)
 
 
-@kernel
+@inline_kernel
 def mix_identity(
     bank: Bank, i: int, c: int, r: float, hit: float, z: NDArray[np.void], params: Params, scratch: Scratch
 ) -> None:
     """The categorical over identities after the look, and the lists that lead to it."""
     b = bank.belief[i]
-    any_identity = b.id1 != 0
+    # Certain of one identity, or of having none, and nothing that says otherwise: nothing to learn.
+    settled = b.p1 == 1.0 or b.id1 == 0
     for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
-        any_identity |= z[scratch.e[e].detection].identity != 0
-    if not any_identity:
+        identity = z[scratch.e[e].detection].identity
+        settled &= identity == 0 or (identity == b.id1 and b.p1 == 1.0)
+    if settled:
         return
     eps, count = params.filter[0].identity_error, params.filter[0].identity_count
     n = add_identity(b, np.uint64(0), max(0.0, 1.0 - hit / r), eps, count, scratch.mixture, 0)
@@ -140,7 +142,7 @@ def take_size(b: Row, z: Row, params: Params) -> None:
         b.width_m = z.width_m
 
 
-@kernel
+@inline_kernel
 def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs) -> None:
     """What track i learns from its own detection z beyond the state: altitude, size, attributes, domain, its rhythm."""
     b, k = bank.belief[i], bank.link[i]
@@ -164,10 +166,10 @@ def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs
     b.several = 1
     k.detections += 1
     k.sources = pairs.sets[find_pair(pairs.sets, k.sources, look.source)].value
-    contribute(bank, i, look.source, look.t)
+    contribute(bank.link, bank.pool, bank.counters, i, look.source, look.t)
 
 
-@kernel
+@inline_kernel
 def revise(
     bank: Bank,
     i: int,
@@ -256,4 +258,4 @@ def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs
     hang_identity(b.id1, 0, i, bank.link, bank.identity, bank.counters)
     k.detections = 1
     k.sources = pairs.sets[find_pair(pairs.sets, 0, look.source)].value
-    contribute(bank, i, look.source, look.t)
+    contribute(bank.link, bank.pool, bank.counters, i, look.source, look.t)

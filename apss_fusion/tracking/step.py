@@ -129,8 +129,8 @@ def live_until(w: Work, t: float) -> int:
 def _happen(w: Work, i: int) -> None:
     bank, b = w.bank, w.bank.belief[i]
     due = bank.link[i].due
-    _, kind, reason = next_event(bank, w.params, i, due + 1e-6)
     d = w.params.domain[b.domain]
+    _, kind, reason = next_event(bank.state[i], b, d, w.params.filter[0], due + 1e-6)
     row = w.scratch.spare[0].state
     predict(bank.state[i], due, d.q, d.g, d.great_circle != 0, row)
     if kind == COAST:

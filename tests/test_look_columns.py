@@ -127,12 +127,13 @@ def test_plain_lines_are_all_read_quickly(monkeypatch: pytest.MonkeyPatch) -> No
         time_end=T0 + timedelta(seconds=60),
         p_detect=1.0,
     )
-    given_looks = [*(report(k) for k in range(50)), scan, look()]
+    named = look(detection(ids={"name": 'M/V "ANNA" Ærø \\', "mmsi": "1"}))
+    given_looks = [*(report(k) for k in range(50)), scan, look(), named]
     left = count_quick(monkeypatch)
     for thin in (False, True):
         batch, rejects, _ = quickly(b"\n".join(line_of(k, thin) for k in given_looks))
         assert left == [] and rejects == [] and batch.rejected == []
-        assert len(batch) == 52 and len(batch.detections) == 80
+        assert len(batch) == 53 and len(batch.detections) == 81
 
 
 SEEN: dict[str, Any] = {"detection_id": "d", "lat": 50.5, "lon": 0.5}

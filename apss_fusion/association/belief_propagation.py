@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.rounding import probability
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import lean_kernel
 
 
-@kernel
+@lean_kernel
 def marginals(count: int, scratch: Scratch, sweeps: int) -> None:
     """Write p of every edge (e_p) and of "new or clutter" (d_p_new), rounded to 2^-20.
 
@@ -35,7 +35,7 @@ def marginals(count: int, scratch: Scratch, sweeps: int) -> None:
             _propagate(low, high, scratch, sweeps)
 
 
-@kernel
+@lean_kernel
 def _one_track(i: int, scratch: Scratch) -> None:
     total = scratch.c[i].miss
     for e in range(scratch.c[i].edge, scratch.c[i + 1].edge):
@@ -47,7 +47,7 @@ def _one_track(i: int, scratch: Scratch) -> None:
         scratch.d[j].p_new = probability(1.0 - p)
 
 
-@kernel
+@lean_kernel
 def _one_detection(low: int, high: int, scratch: Scratch) -> bool:
     """Tracks that all have one edge, to the same detection; false where they have more."""
     for s in range(low, high):
@@ -67,7 +67,7 @@ def _one_detection(low: int, high: int, scratch: Scratch) -> bool:
     return True
 
 
-@kernel
+@lean_kernel
 def _propagate(low: int, high: int, scratch: Scratch, sweeps: int) -> None:
     edges, sums = scratch.e, scratch.d
     for s in range(low, high):
@@ -100,7 +100,7 @@ def _propagate(low: int, high: int, scratch: Scratch, sweeps: int) -> None:
             edges[e].p = probability(edges[e].weight * edges[e].p / total)
 
 
-@kernel
+@lean_kernel
 def _reset(low: int, high: int, scratch: Scratch) -> None:
     for s in range(low, high):
         i = scratch.c[s].order

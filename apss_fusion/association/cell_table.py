@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from apss_fusion.geodesy.h3cells import cell_of_lattice, lattice, lattice_parent, lattice_point, nvec_to_cell, parent_of
 from apss_fusion.geodesy.wgs84 import MEAN_RADIUS_M, east_of
-from apss_fusion.kernels import inline_kernel, kernel
+from apss_fusion.kernels import inline_kernel, kernel, lean_kernel
 
 #: H3 resolution of each level, finest first. Level len(LEVELS) is the globe.
 LEVELS = (7, 6, 5, 4, 3, 2)
@@ -116,7 +116,7 @@ def _hash(key: np.uint64) -> np.uint64:
     return key ^ (key >> np.uint64(32))
 
 
-@kernel
+@lean_kernel
 def find_cell(table: NDArray[np.int32], row: NDArray[np.void], key: np.uint64) -> int:
     """The cid of an H3 cell, or -1 (linear probing in a table at most half full)."""
     mask = np.uint64(table.size - 1)
@@ -128,7 +128,7 @@ def find_cell(table: NDArray[np.int32], row: NDArray[np.void], key: np.uint64) -
         slot = (slot + np.uint64(1)) & mask
 
 
-@kernel
+@lean_kernel
 def _put(table: NDArray[np.int32], key: np.uint64, cid: int) -> None:
     mask = np.uint64(table.size - 1)
     slot = _hash(key) & mask
@@ -137,13 +137,13 @@ def _put(table: NDArray[np.int32], key: np.uint64, cid: int) -> None:
     table[slot] = cid
 
 
-@kernel
+@lean_kernel
 def _fill(table: NDArray[np.int32], row: NDArray[np.void], used: int) -> None:
     for cid in range(1, used):
         _put(table, row[cid].key, cid)
 
 
-@kernel
+@lean_kernel
 def intern(cells: Cells, key: np.uint64, x: float, y: float, z: float, digits: NDArray[np.int64]) -> int:
     """The cid of the finest cell `key`, which holds the n-vector; a new one is linked to parents and neighbours.
 
@@ -195,14 +195,14 @@ def intern_many(cells: Cells, n: NDArray[np.float64], start: int, out: NDArray[n
     return len(n)
 
 
-@kernel
+@lean_kernel
 def _hang(cells: Cells, cid: int, parent: int) -> None:
     cells.row[cid].parent = parent
     cells.row[cid].sibling = cells.row[parent].child
     cells.row[parent].child = cid
 
 
-@kernel
+@lean_kernel
 def _link(cells: Cells, a: int, b: int) -> None:
     n = cells.row[a].ring_n
     for k in range(n):
@@ -212,7 +212,7 @@ def _link(cells: Cells, a: int, b: int) -> None:
     cells.row[a].ring_n = n + 1
 
 
-@kernel
+@lean_kernel
 def _meet(
     cells: Cells, cid: int, key: np.uint64, level: int, face: int, i: int, j: int, digits: NDArray[np.int64]
 ) -> None:
@@ -238,7 +238,7 @@ def _meet(
         _meet_one(cells, cid, key, nvec_to_cell(px * q, py * q, pz * q, res, digits))
 
 
-@kernel
+@lean_kernel
 def _meet_one(cells: Cells, cid: int, key: np.uint64, other: np.uint64) -> None:
     if other != key:
         there = find_cell(cells.table, cells.row, other)

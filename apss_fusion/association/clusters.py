@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.scratch import Scratch
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import lean_kernel
 
 
-@kernel
+@lean_kernel
 def _root(c: NDArray[np.void], a: int) -> int:
     while c[a].up != a:
         c[a].up = c[c[a].up].up
@@ -17,7 +17,7 @@ def _root(c: NDArray[np.void], a: int) -> int:
     return a
 
 
-@kernel
+@lean_kernel
 def clusters(n: int, detections: int, scratch: Scratch) -> int:
     """Order the n candidates by cluster, by track key inside each; returns how many clusters there are.
 

@@ -29,7 +29,7 @@ from apss_fusion.estimation.motion import predict, process_noise
 from apss_fusion.estimation.rounding import power_below
 from apss_fusion.geodesy.h3cells import nvec_to_cell
 from apss_fusion.geodesy.wgs84 import offset
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 
 #: Below this squared distance the narrow model explains a report well enough.
 _WELL = 9.0
@@ -52,7 +52,7 @@ class Pairs(NamedTuple):
     has_class: NDArray[np.int8]
 
 
-@kernel
+@lean_kernel
 def reference(look: Row, z: Row, domain: Row) -> float:
     """Log of the density of clutter (or of objects not yet reporting themselves) at a detection, in its measurement space."""
     density = domain.cooperative if look.cooperative else max(look.clutter_per_m2, 1e-15)
@@ -68,7 +68,7 @@ def reference(look: Row, z: Row, domain: Row) -> float:
     return log
 
 
-@kernel
+@lean_kernel
 def attribute_factor(f: Row, pairs: Pairs, b: Row, z: Row, missing: NDArray[np.int64]) -> float:
     """Factor of class and size; without the class where the pair of attributes is unknown, which is noted in `missing`."""
     factor = 1.0
@@ -88,7 +88,7 @@ def attribute_factor(f: Row, pairs: Pairs, b: Row, z: Row, missing: NDArray[np.i
     return factor
 
 
-@kernel
+@lean_kernel
 def note_missing(missing: NDArray[np.int64], kind: int, a: int, b: int) -> None:
     """Remember a pair that must be learned before this look can be weighed; row 0 counts them."""
     n = missing[0, 0]
@@ -97,7 +97,7 @@ def note_missing(missing: NDArray[np.int64], kind: int, a: int, b: int) -> None:
         missing[0, 0] = n + 1
 
 
-@kernel
+@lean_kernel
 def weigh(
     f: Row,
     d: Row,
@@ -149,20 +149,20 @@ def weigh(
     return r * look.p_detect * factor * math.exp(log_w - log_ref)
 
 
-@kernel
+@lean_kernel
 def altitude_loglik_ratio_bounded(s: Row, datum: int, t: float, z: Row, span_m: float) -> float:
     """As `altitude_loglik_ratio`, at least log(1e-4): a height may be wrong by its setting, not by its sensor."""
     return max(altitude_loglik_ratio(s, datum, t, z, span_m), -9.2)
 
 
-@kernel
+@lean_kernel
 def _copy_posterior(a: Row, b: Row) -> None:
     b.e, b.n, b.a, b.b, b.loglik = a.e, a.n, a.a, a.b, a.loglik
     b.ee, b.en, b.nn, b.ea, b.eb = a.ee, a.en, a.nn, a.ea, a.eb
     b.na, b.nb, b.aa, b.ab, b.bb = a.na, a.nb, a.aa, a.ab, a.bb
 
 
-@kernel
+@lean_kernel
 def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64], scratch: Scratch) -> bool:
     """Hang the detections of a look on their cells at every level; heads: by cid, -1 on entry.
 
@@ -184,7 +184,7 @@ def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64],
     return True
 
 
-@kernel
+@lean_kernel
 def unhang_detections(cells: Cells, n: int, heads: NDArray[np.int64], scratch: Scratch) -> None:
     """Make the lists of `hang_detections` empty again."""
     for j in range(n):
@@ -194,7 +194,7 @@ def unhang_detections(cells: Cells, n: int, heads: NDArray[np.int64], scratch: S
             cid = np.int64(cells.row[cid].parent)
 
 
-@kernel
+@lean_kernel
 def edges_of(
     params: Row,
     pairs: Pairs,
@@ -271,7 +271,7 @@ def edges_of(
     return e
 
 
-@kernel
+@lean_kernel
 def drop_dominated(n: int, detections: int, dominated: float, scratch: Scratch) -> int:
     """Take away edges far below the best of their detection; returns how many edges are left."""
     for j in range(detections):

@@ -14,12 +14,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 
 _GRID = 65536.0
 
 
-@kernel
+@lean_kernel
 def identity_factor(b: Row, z: np.uint64, eps: float, count: float) -> float:
     """Factor of track belief b for a detection with identity z (0: none, factor 1)."""
     if z == 0:
@@ -33,7 +33,7 @@ def identity_factor(b: Row, z: np.uint64, eps: float, count: float) -> float:
     return same * (1.0 - eps) * count + max(0.0, 1.0 - same - unknown) * eps + unknown
 
 
-@kernel
+@lean_kernel
 def add_identity(
     b: Row, z: np.uint64, weight: float, eps: float, count: float, mixture: NDArray[np.void], n: int
 ) -> int:
@@ -52,7 +52,7 @@ def add_identity(
     return _add(mixture, n, z, weight * wz / total)
 
 
-@kernel
+@lean_kernel
 def _add(mixture: NDArray[np.void], n: int, identity: np.uint64, p: float) -> int:
     if identity == 0 or p <= 0.0:
         return n
@@ -66,7 +66,7 @@ def _add(mixture: NDArray[np.void], n: int, identity: np.uint64, p: float) -> in
     return n
 
 
-@kernel
+@lean_kernel
 def keep_two(mixture: NDArray[np.void], n: int, b: Row) -> None:
     """Write the two likeliest of a mixture into belief b, rounded to 2^-16; ties go to the smaller hash."""
     b.id1, b.p1, b.id2, b.p2 = np.uint64(0), 0.0, np.uint64(0), 0.0

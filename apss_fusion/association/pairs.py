@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 
 #: A learned pair: key (0: an empty place), value and factor.
 PAIR = np.dtype([("key", "u8"), ("value", "i8"), ("factor", "f8")])
@@ -21,7 +21,7 @@ _MULTIPLIER = 0x9E3779B97F4A7C15
 _FIRST_CAPACITY = 1024
 
 
-@kernel
+@lean_kernel
 def find_pair(rows: NDArray[np.void], a: int, b: int) -> int:
     """Place of the pair (a, b) in the `rows` of a `PairTable`, or -1 where the table has not learned it."""
     key = ((np.uint64(a) << np.uint64(32)) | np.uint64(b)) + np.uint64(1)
@@ -35,7 +35,7 @@ def find_pair(rows: NDArray[np.void], a: int, b: int) -> int:
     return np.int64(-1)  # type: ignore[return-value]
 
 
-@kernel
+@lean_kernel
 def _insert(rows: NDArray[np.void], row: Row) -> None:
     mask = np.uint64(len(rows) - 1)
     slot = ((row.key * np.uint64(_MULTIPLIER)) >> np.uint64(32)) & mask
@@ -44,7 +44,7 @@ def _insert(rows: NDArray[np.void], row: Row) -> None:
     rows[slot] = row
 
 
-@kernel
+@lean_kernel
 def _insert_all(old: NDArray[np.void], rows: NDArray[np.void]) -> None:
     for i in range(len(old)):
         if old[i].key != np.uint64(0):

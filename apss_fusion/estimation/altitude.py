@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 
 #: Altitude h (m) and climb w (m/s) with covariance, at time t (s since 1970); hh = 0 means that none is known.
 ALTITUDE = np.dtype([("h", "f8"), ("w", "f8"), ("hh", "f8"), ("hw", "f8"), ("ww", "f8"), ("t", "f8")])
@@ -24,7 +24,7 @@ FRESH_S = 600.0
 LOG_2PI = 1.8378770664093453
 
 
-@kernel
+@lean_kernel
 def predict_altitude(s: Row, t: float, d: Row) -> None:
     """Near-constant climb from row s to time t into row d (dtype ALTITUDE), which may be s."""
     dt = t - s.t
@@ -35,7 +35,7 @@ def predict_altitude(s: Row, t: float, d: Row) -> None:
     d.ww = s.ww + Q_CLIMB * u
 
 
-@kernel
+@lean_kernel
 def update_altitude(s: Row, datum: int, t: float, z: Row) -> int:
     """Update row s (dtype ALTITUDE), with its datum, by the height and climb of detection z at time t; returns the new datum.
 
@@ -68,7 +68,7 @@ def update_altitude(s: Row, datum: int, t: float, z: Row) -> int:
     return datum
 
 
-@kernel
+@lean_kernel
 def altitude_loglik_ratio(s: Row, datum: int, t: float, z: Row, span_m: float) -> float:
     """Log of N(height) over a uniform height within span_m; 0 where either is unknown or the datums differ."""
     if z.alt != z.alt or datum != z.datum or s.hh <= 0.0:

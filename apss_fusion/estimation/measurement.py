@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 
 LOG_2PI = 1.8378770664093453
 #: Floors of the diagonal of P after an update, m^2 and m^2/s^2: no sensor here is better, and P stays positive.
@@ -28,7 +28,7 @@ POSTERIOR = np.dtype(
 )
 
 
-@kernel
+@lean_kernel
 def gate_distance(p: Row, z: Row, east_m: float, north_m: float, qxx: float) -> float:
     """Squared Mahalanobis distance of the position part of detection z from prediction p.
 
@@ -43,7 +43,7 @@ def gate_distance(p: Row, z: Row, east_m: float, north_m: float, qxx: float) -> 
     return (de * de * snn - 2.0 * de * dn * sen + dn * dn * see) / (see * snn - sen * sen)
 
 
-@kernel
+@lean_kernel
 def update(p: Row, z: Row, east_m: float, north_m: float, qxx: float, h: Row) -> None:
     """Posterior of prediction p given all that detection z measures, into h (dtype POSTERIOR)."""
     h.e = h.n = h.a = h.b = 0.0
@@ -61,7 +61,7 @@ def update(p: Row, z: Row, east_m: float, north_m: float, qxx: float, h: Row) ->
     h.aa, h.bb = max(h.aa, MIN_VELOCITY_VAR), max(h.bb, MIN_VELOCITY_VAR)
 
 
-@kernel
+@lean_kernel
 def _update_two(h: Row, on_x: float, on_v: float, ye: float, yn: float, ree: float, ren: float, rnn: float) -> float:
     """Update h by two measured components, H = [on_x I, on_v I], innovation (ye, yn); returns log N(y; 0, S)."""
     # C = P H', rows e n a b, columns east north
@@ -95,7 +95,7 @@ def _update_two(h: Row, on_x: float, on_v: float, ye: float, yn: float, ree: flo
     return -0.5 * (ye * ye * iee + 2.0 * ye * yn * ien + yn * yn * inn) - LOG_2PI - 0.5 * math.log(det)
 
 
-@kernel
+@lean_kernel
 def _update_rate(h: Row, le: float, ln: float, y: float, r: float) -> float:
     """Update h by one component of the velocity, H = [0 0 le ln], innovation y; returns log N(y; 0, S)."""
     ce, cn = h.ea * le + h.eb * ln, h.na * le + h.nb * ln

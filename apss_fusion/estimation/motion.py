@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from apss_fusion.geodesy.wgs84 import frame_rotation, moved, radii
-from apss_fusion.kernels import Row, inline_kernel, kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 
 #: Kinematic state of a track, or a prediction of it: 128 bytes, two cache lines. Position as an n-vector; velocity east (a)
 #: and north (b) in m/s; covariance of (e, n, a, b) on the local tangent plane; time t in s since 1970.
@@ -56,7 +56,7 @@ def process_noise(q: float, g: float, t: float) -> tuple[float, float, float]:
     return qxx, qxv, qvv
 
 
-@kernel
+@lean_kernel
 def predict(s: Row, t: float, q: float, g: float, great_circle: bool, d: Row) -> None:
     """Write the prediction of state row s to time t into row d (dtype STATE); s and d may not be the same row.
 
@@ -89,7 +89,7 @@ def predict(s: Row, t: float, q: float, g: float, great_circle: bool, d: Row) ->
         d.x, d.y, d.z = moved(s.x, s.y, s.z, east_m - half * north_m, north_m + half * east_m)
 
 
-@kernel
+@lean_kernel
 def turn(d: Row, c: float, k: float) -> None:
     """Turn velocity and covariance of row d clockwise by the angle with cosine c and sine k: T P T', T = [c k; -k c]."""
     a, b = d.a, d.b

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from apss_fusion.kernels import Row, inline_kernel, kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 
 #: Significant bits of a covariance factor, and bits of a state below its sigma.
 BITS = 8
@@ -48,7 +48,7 @@ def power_below(v: float) -> float:
     return math.ldexp(1.0, math.frexp(v)[1] - 1)
 
 
-@kernel
+@lean_kernel
 def round_state(s: Row) -> None:
     """Round state row s (dtype STATE) in place: P in its L D L' factors, x to 2^-BITS of its sigma."""
     d0 = significant(s.ee)
@@ -83,7 +83,7 @@ def round_state(s: Row) -> None:
     s.a, s.b = to_grid(s.a, g2 * step), to_grid(s.b, g3 * step)
 
 
-@kernel
+@lean_kernel
 def round_altitude(s: Row) -> None:
     """Round altitude row s (dtype ALTITUDE) in place, as `round_state`."""
     if s.hh <= 0.0:

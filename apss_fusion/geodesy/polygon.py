@@ -106,10 +106,28 @@ def chance_inside(
     vertices: NDArray[np.float64],
     ring_start: NDArray[np.int64],
 ) -> float:
+    """Probability that a Gaussian about an n-vector lies inside: see `chance_inside_with`."""
+    edges = np.empty((ring_start[len(ring_start) - 1], 4))
+    return chance_inside_with(x, y, z, ee, en, nn, vertices, ring_start, edges)
+
+
+@kernel
+def chance_inside_with(
+    x: float,
+    y: float,
+    z: float,
+    ee: float,
+    en: float,
+    nn: float,
+    vertices: NDArray[np.float64],
+    ring_start: NDArray[np.int64],
+    edges: NDArray[np.float64],
+) -> float:
     """Probability that a Gaussian about the n-vector, covariance [ee, en, nn] in m^2 (east, north), lies inside.
 
     Exactly 0 or 1 where the nearest edge is further than 4 standard deviations (of the longer axis); else the share of
     64 points that are inside: the midpoints of 8 by 8 equally probable parts along the principal axes.
+    edges: (n, 4) to work in, n at least the number of vertices.
     """
     distance = signed_distance_m(x, y, z, vertices, ring_start)
     half = 0.5 * math.sqrt((ee - nn) * (ee - nn) + 4.0 * en * en)
@@ -123,7 +141,6 @@ def chance_inside(
     ue, un = (ue / length, un / length) if length > 0.0 else (1.0, 0.0)
     a, b = math.sqrt(max(major, 0.0)), math.sqrt(minor)
     reach = _QUANTILES[_GRID - 1] * math.sqrt(a * a + b * b)
-    edges = np.empty((ring_start[len(ring_start) - 1], 4))
     count = _near_edges(x, y, z, reach, vertices, ring_start, edges)
     # A point of the grid is on this point's side of the polygon unless the way to it crosses an odd number of edges.
     same = 0

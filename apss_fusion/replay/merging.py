@@ -1,7 +1,7 @@
 """Several inputs as one sequence of looks, in the order of their arrival.
 
-Inputs are never sorted: each has a clock, the latest arrival in it so far, and the look with the earliest clock is next,
-of several the one whose input was named first.
+Inputs are never sorted: each has a clock, the latest arrival in it so far, and the look with the earliest clock is
+next, of several the one whose input was named first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.model import Look
-from apss_fusion.replay.pipeline_inputs import Chunk
+from apss_fusion.replay.pipeline_chunk import Chunk
 from apss_fusion.tracking.batch import LookBatch
 
 
@@ -84,8 +84,9 @@ class _Head:
         if self._chunk is None:
             return None
         start = self._at
-        side = "right" if inclusive else "left"
-        self._at = max(start, int(np.searchsorted(self._chunk.arrival_us, until_us, side)))
+        # Times are whole microseconds: until a time is before the next.
+        before_us = until_us + 1 if inclusive else until_us
+        self._at = max(start, int(np.searchsorted(self._chunk.arrival_us, before_us)))
         return (self._chunk, start, self._at) if self._at > start else None
 
 

@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -22,16 +22,17 @@ from apss_fusion.feeds.base import Decoded, Decoder, Ignored, Item, Reject, Used
 from apss_fusion.feeds.looks_ndjson import Looks
 from apss_fusion.feeds.reading import FeedReader, InputError
 from apss_fusion.model import Look
-from apss_fusion.replay.blocks import LookBlock
-from apss_fusion.replay.looks_columns import read_look_blocks
+from apss_fusion.replay.pipeline_chunk import Chunk
 from apss_fusion.replay.pipeline_lines import look_json
 from apss_fusion.replay.pipeline_stop import Interrupted, Stop, interruptible
-from apss_fusion.replay.pipeline_tally import Tally
+from apss_fusion.replay.pipeline_tally import AccountError, Tally
 from apss_fusion.tracking.attributes import Attributes
-from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.encode import Encoder
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.times import NO_TIME_US, times_us
+
+if TYPE_CHECKING:
+    from apss_fusion.replay.blocks import LookBlock
 
 STANDARD_INPUT = "-"
 #: What a chunk holds at most, give or take one item: items, and detections in its looks.
@@ -47,56 +48,6 @@ _T = TypeVar("_T")
 
 #: Takes what could not be used, and the name of the input that it stands in.
 Sink = Callable[[Reject, str], None]
-
-
-class Chunk:
-    """Consecutive looks of one input.
-
-    Attributes
-    ----------
-    looks
-        The looks, where they were decoded one by one; else empty.
-    batch
-        The looks as arrays; None where the run makes no arrays.
-    arrival_us
-        (n,), with each look the latest arrival in its input so far, microseconds since 1970.
-    records
-        (n,), of how many records each look was made; None: one each.
-    """
-
-    __slots__ = ("_numbers", "_text_of", "arrival_us", "batch", "input", "looks", "records")
-
-    def __init__(
-        self,
-        source: InputReader,
-        looks: list[Look],
-        batch: LookBatch | None,
-        arrival_us: NDArray[np.int64],
-        records: NDArray[np.int64] | None = None,
-        numbers: NDArray[np.int64] | None = None,
-        text_of: Callable[[int], bytes] | None = None,
-    ) -> None:
-        self.input = source
-        self.looks = looks
-        self.batch = batch
-        self.arrival_us = arrival_us
-        self.records = records
-        self._numbers = numbers
-        self._text_of = text_of
-
-    def __len__(self) -> int:
-        return len(self.arrival_us)
-
-    def records_between(self, start: int, stop: int) -> int:
-        """Of how many records the looks from `start` to before `stop` were made."""
-        return stop - start if self.records is None else int(self.records[start:stop].sum())
-
-    def reject(self, i: int, reason: str, field: str | None) -> Reject:
-        """What to say of look i that was not used."""
-        if self._numbers is None or self._text_of is None:
-            return Reject(reason, field, None, look_json(self.looks[i]).rstrip())
-        number = int(self._numbers[i])
-        return Reject(reason, field, number, self._text_of(number))
 
 
 class Position(Struct, frozen=True, array_like=True):
@@ -132,10 +83,10 @@ class InputReader:
         The input as it was named.
     decoder
         What reads it; None for an empty input whose format was not given.
+    fingerprint
+        Size and digest of the first 64 KiB of a file; None for what cannot be read again.
     tally
-        Its records so far. Those of looks that were not taken yet are in `records_in` only.
-    looks_taken
-        How many of its looks were taken out of its chunks: the user counts them.
+        Its records so far, those of looks once these are taken.
     error
         What ended the input before its end.
 
@@ -149,16 +100,18 @@ class InputReader:
         self.name = name
         self.decoder: Decoder | None
         self.tally = Tally()
-        self.looks_taken = 0
         self.error: InputError | None = None
         self._live = name == STANDARD_INPUT
-        self._items = self._looks = 0
+        self._items = self._looks = self._taken = 0
         self._skip_items = self._skip_looks = 0
         self._begin_state = b""
         self._arrival_us = self._begin_arrival_us = NO_TIME_US
         self._feed: FeedReader | None = None
+        self.fingerprint = None if self._live else _fingerprint(name)
         if not self._live and format_name in (None, Looks.name) and _is_table(name):
             self.decoder = Looks()
+            # The first block shows whether the columns are those of looks.
+            next(self._blocks(Encoder(Register({}), Attributes())), None)
         elif self._live:
             with stop.waits():
                 self._feed = FeedReader(name, format_name)
@@ -173,17 +126,26 @@ class InputReader:
         """Name of the format; "" for an empty input."""
         return "" if self.decoder is None else self.decoder.name
 
+    @property
     def size(self) -> int | None:
         """Bytes of the file, None for what is none."""
-        found = None if self._live else os.stat(self.name)
-        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+        return None if self.fingerprint is None else self.fingerprint[0]
 
     def bytes_read(self) -> int:
         """How far the file has been read, before decompression."""
         try:
             return 0 if self._feed is None or self._live else self._feed.input._file.tell()
         except ValueError:  # It is closed.
-            return self.size() or 0
+            return self.size or 0
+
+    def take(self, chunk: Chunk, start: int, stop: int, detections: int) -> None:
+        """Count looks of a chunk, and the detections in them, as used."""
+        records = chunk.records_between(start, stop)
+        self._taken += stop - start
+        self.tally.records_in += records
+        self.tally.records_used += records
+        self.tally.looks += stop - start
+        self.tally.detections += detections
 
     def close(self) -> None:
         """Close the file, also where it was not read to its end."""
@@ -191,14 +153,6 @@ class InputReader:
             self._feed.input.close()
 
     # ------------------------------------------------------------------ save and resume
-
-    def fingerprint(self) -> tuple[int, bytes] | None:
-        """Size and digest of the first 64 KiB of a file; None for what cannot be read again."""
-        size = self.size()
-        if size is None:
-            return None
-        with open(self.name, "rb") as file:
-            return size, xxh3_128_digest(file.read(_FINGERPRINT_BYTES))
 
     def follow(self, state: InputState) -> None:
         """Continue after an input of the same format. ValueError, MsgspecError: its decoder's state is of no use."""
@@ -217,9 +171,9 @@ class InputReader:
     def state(self, with_position: bool) -> InputState:
         """What an input that follows needs and, with its position, what this file needs to be read on."""
         position = None
-        if with_position and (found := self.fingerprint()) is not None:
-            taken = self._skip_looks + self.looks_taken
-            position = Position(*found, self._items, taken, self._begin_state, self._begin_arrival_us)
+        if with_position and self.fingerprint is not None:
+            taken = self._skip_looks + self._taken
+            position = Position(*self.fingerprint, self._items, taken, self._begin_state, self._begin_arrival_us)
         state = b"" if self.decoder is None else self.decoder.state()
         return InputState(self.name, self.format, state, self._arrival_us, position)
 
@@ -247,6 +201,9 @@ class InputReader:
 
     def _blocks(self, encoder: Encoder) -> Iterator[LookBlock]:
         if self._feed is not None:
+            # Imported where it is needed: its tables take a while to make.
+            from apss_fusion.replay.looks_columns import read_look_blocks
+
             yield from read_look_blocks(self._feed.input.stream, encoder, BLOCK_BYTES)
             self._feed.input.check()
             return
@@ -280,7 +237,6 @@ class InputReader:
             self._items = max([self._items, *numbers[-1:].tolist(), *(r.line or 0 for r in rejects)])
             arrival_us = self._clock(batch.looks["received_us"])
             old = self._known(len(batch))
-            self.tally.records_in += len(batch) - old
             # The new batch leaves the rejections behind: they are counted here, not by the engine.
             batch = batch.take(old, len(batch))
             yield Chunk(self, [], batch, arrival_us[old:], None, numbers[old:], block.text_of)
@@ -311,19 +267,15 @@ class InputReader:
         arrival_us = self._clock(times_us([look.time_received or look.time for look in looks]))
         old = self._known(len(looks))
         looks, arrival_us, counts = looks[old:], arrival_us[old:], np.array(records[old:], np.int64)
-        self.tally.records_in += int(counts.sum())
         if encoder is None:
             return Chunk(self, looks, None, arrival_us, counts)
         batch = encoder.encode(looks)
         whole = []
         for r in batch.rejected:
             reject = Reject(r.reason, r.field, None, look_json(looks[r.look]).rstrip(), is_record=r.detection < 0)
-            sink(reject, self.name)
+            self._count(reject, sink, int(counts[r.look]))
             if reject.is_record:
                 whole.append(r.look)
-                self.tally.dead_letters += int(counts[r.look])
-            else:
-                self.tally.detections_rejected += 1
         if whole:
             gone = set(whole)
             looks = [look for i, look in enumerate(looks) if i not in gone]
@@ -355,16 +307,16 @@ class InputReader:
         self._looks += looks
         return old
 
-    def _count(self, item: Used | Ignored | Reject, sink: Sink) -> None:
-        """Count what is no look."""
+    def _count(self, item: Used | Ignored | Reject, sink: Sink, records: int = 1) -> None:
+        """Count what is no look; a reject is of so many records."""
         tally = self.tally
         if isinstance(item, Reject):
-            sink(item, self.name)
             if item.is_record:
-                tally.records_in += 1
-                tally.dead_letters += 1
+                tally.records_in += records
+                tally.dead_letters += records
             else:
                 tally.detections_rejected += 1
+            sink(item, self.name)
         elif isinstance(item, Used):
             tally.records_in += item.records
             tally.records_used += item.records
@@ -372,13 +324,38 @@ class InputReader:
             tally.records_in += item.records
             tally.records_ignored += item.records
 
+    def check(self, at_end: bool) -> None:
+        """Raise `AccountError` where records are not accounted for; `at_end`: the input was read to its end."""
+        self.tally.check()
+        if at_end and self._feed is not None and self._feed.records_in and not self._skip_items:
+            read = self._feed.records_in
+            if read != self.tally.records_in:
+                raise AccountError(f"{self.name}: of {read} records {self.tally.records_in} are accounted for")
+
+
+def _regular_file(name: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _fingerprint(name: str) -> tuple[int, bytes] | None:
+    if not _regular_file(name):
+        return None
+    try:
+        with open(name, "rb") as file:
+            return os.fstat(file.fileno()).st_size, xxh3_128_digest(file.read(_FINGERPRINT_BYTES))
+    except OSError:
+        return None
+
 
 def _is_table(name: str) -> bool:
     """Whether a regular file begins as Parquet or Arrow files do."""
+    if not _regular_file(name):
+        return False
     try:
-        if not stat.S_ISREG(os.stat(name).st_mode):
-            return False
         with open(name, "rb") as file:
             return file.read(max(map(len, _TABLE_MAGICS))).startswith(_TABLE_MAGICS)
-    except (OSError, ValueError):
+    except OSError:
         return False

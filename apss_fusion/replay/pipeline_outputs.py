@@ -45,7 +45,7 @@ def naming(path: str) -> Iterator[None]:
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
-    """Whether files can be written, by the options that name them, none of them an input or another output.
+    """Whether the files that options name can be written, none of them an input or the output of another option.
 
     Raises
     ------

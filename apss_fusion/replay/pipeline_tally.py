@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from apss_fusion.kernels import kernel
@@ -37,6 +37,11 @@ class Tally(Struct):
     looks: int = 0
     detections: int = 0
     detections_rejected: int = 0
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        mine, theirs = structs.asdict(self), structs.asdict(other)
+        return Tally(**{name: count + theirs[name] for name, count in mine.items()})
 
     def check(self) -> None:
         """Raise `AccountError` unless every record is accounted for once."""

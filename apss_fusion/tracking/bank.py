@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import kernel, lean_kernel
 from apss_fusion.tracking.rows import ALTITUDE, BELIEF, CONTRIBUTOR, LINK, STATE
 
 #: Slots of the calendar and seconds of each.
@@ -88,7 +88,7 @@ def _longer(rows: NDArray[np.void], length: int) -> NDArray[np.void]:
     return out
 
 
-@kernel
+@lean_kernel
 def _chain_new(bank: Bank, old: int, pool_old: int) -> None:
     """Put new slots and contributor entries on the lists of free ones, low ones first."""
     for i in range(len(bank.link) - 1, old - 1, -1):
@@ -101,7 +101,7 @@ def _chain_new(bank: Bank, old: int, pool_old: int) -> None:
         bank.counters[POOL_FREE] += 1
 
 
-@kernel
+@lean_kernel
 def _hang_all(bank: Bank) -> None:
     """Hang all living tracks on their identities afresh; identities of none are forgotten."""
     bank.counters[IDENTITIES] = 0
@@ -118,7 +118,7 @@ def rebuild_identities(bank: Bank) -> None:
     _hang_all(bank)
 
 
-@kernel
+@lean_kernel
 def _identity_place(identity: NDArray[np.void], key: np.uint64) -> np.int64:
     """Place of an identity in the table, or the empty one where it belongs."""
     mask = np.uint64(len(identity) - 1)
@@ -128,14 +128,14 @@ def _identity_place(identity: NDArray[np.void], key: np.uint64) -> np.int64:
     return np.int64(s)
 
 
-@kernel
+@lean_kernel
 def identity_entry(identity: NDArray[np.void], key: np.uint64) -> int:
     """First entry of the list of tracks that carry an identity, -1 for none; entries are 2 slot + (0 first, 1 second)."""
     row = identity[_identity_place(identity, key)]
     return row.head if row.key == key else np.int64(-1)
 
 
-@kernel
+@lean_kernel
 def hang_identity(
     key: np.uint64, which: int, i: int, link: NDArray[np.void], identity: NDArray[np.void], counters: NDArray[np.int64]
 ) -> None:
@@ -153,7 +153,7 @@ def hang_identity(
     row.head = 2 * i + which
 
 
-@kernel
+@lean_kernel
 def unhang_identity(key: np.uint64, which: int, i: int, link: NDArray[np.void], identity: NDArray[np.void]) -> None:
     """Take track i off the list of an identity."""
     if key == 0:
@@ -173,13 +173,13 @@ def unhang_identity(key: np.uint64, which: int, i: int, link: NDArray[np.void], 
         before, entry = entry, after
 
 
-@kernel
+@lean_kernel
 def identity_entry_next(link: NDArray[np.void], entry: int) -> int:
     """The list entry after `entry`."""
     return np.int64(link[entry >> 1].id1_next if entry & 1 == 0 else link[entry >> 1].id2_next)
 
 
-@kernel
+@lean_kernel
 def contribute(
     link: NDArray[np.void], pool: NDArray[np.void], counters: NDArray[np.int64], i: int, source: int, t: float
 ) -> None:
@@ -195,7 +195,7 @@ def contribute(
     add_contributor(link, pool, counters, i, last, source, 1, t)
 
 
-@kernel
+@lean_kernel
 def add_contributor(
     link: NDArray[np.void],
     pool: NDArray[np.void],
@@ -220,7 +220,7 @@ def add_contributor(
     return entry
 
 
-@kernel
+@lean_kernel
 def take_slot(bank: Bank) -> int:
     """A slot for a new track, with clear links."""
     i = bank.counters[FREE]
@@ -236,7 +236,7 @@ def take_slot(bank: Bank) -> int:
     return i
 
 
-@kernel
+@lean_kernel
 def release_slot(bank: Bank, i: int) -> None:
     """Track i is gone (already taken off all lists): its slot is free once the batch ends."""
     entry = np.int64(bank.link[i].contributor)
@@ -261,7 +261,7 @@ def freed(bank: Bank) -> NDArray[np.int64]:
     return np.array(out, np.int64) if len(out) else np.zeros(0, np.int64)
 
 
-@kernel
+@lean_kernel
 def settle(bank: Bank) -> None:
     """Give back what was freed while a batch was in work."""
     i = bank.counters[FREED]

@@ -32,16 +32,13 @@ class FootprintRows:
         """The rows of these footprints, one after the other."""
         parts = [self._rows(f) for f in footprints]
         vertices = [f.vertices for f in footprints]
-        rings, at = [np.zeros(1, np.int64)], 0
-        for f in footprints:
-            rings.append(f.ring_start[1:] + at)
-            at += len(f.vertices)
-        first = np.zeros((len(footprints) + 1, 3), np.int64)
+        first = np.zeros((len(footprints) + 1, 4), np.int64)
         for k, (footprint, (cover, page, _)) in enumerate(zip(footprints, parts, strict=True)):
-            first[k + 1] = first[k] + (len(footprint.ring_start) - 1, len(cover), len(page))
+            first[k + 1] = first[k] + (len(footprint.ring_start), len(footprint.vertices), len(cover), len(page))
         return Feet(
             vertices=np.ascontiguousarray(np.concatenate(vertices)) if vertices else np.zeros((0, 3)),
-            ring_start=np.concatenate(rings),
+            ring_start=np.concatenate([f.ring_start for f in footprints]) if parts else np.zeros(0, np.int64),
+            edges=np.zeros((max((len(v) for v in vertices), default=0), 4)),
             cover=np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, COVERED),
             cap=np.concatenate([p[2] for p in parts]) if parts else np.zeros(0, CAP),
             page=np.concatenate([p[1] for p in parts]) if parts else np.zeros(0, PAGE),

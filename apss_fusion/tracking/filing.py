@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, Cells, intern
 from apss_fusion.estimation.motion import position_variance, reach_m
 from apss_fusion.geodesy.h3cells import nvec_to_cell
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 from apss_fusion.tracking.bank import (
     HEAP,
     TICK,
@@ -49,7 +49,7 @@ IN_HEAP = -2
 REFILE, COAST, END = 0, 1, 2
 
 
-@kernel
+@lean_kernel
 def unfile(link: NDArray[np.void], cells: Cells, i: int) -> None:
     """Take track i out of its cell."""
     k = link[i]
@@ -64,7 +64,7 @@ def unfile(link: NDArray[np.void], cells: Cells, i: int) -> None:
         k.cid = -1
 
 
-@kernel
+@lean_kernel
 def off_calendar(link: NDArray[np.void], wheel: NDArray[np.int32], i: int) -> None:
     """Take track i off the calendar (what waits in the heap is found to be stale there)."""
     k = link[i]
@@ -78,7 +78,7 @@ def off_calendar(link: NDArray[np.void], wheel: NDArray[np.int32], i: int) -> No
     k.tick = -1
 
 
-@kernel
+@lean_kernel
 def _on_calendar(
     link: NDArray[np.void],
     wheel: NDArray[np.int32],
@@ -107,19 +107,19 @@ def _on_calendar(
     wheel[slot] = i
 
 
-@kernel
+@lean_kernel
 def _before(heap: NDArray[np.void], i: int, j: int) -> bool:
     return heap[i].t < heap[j].t or (heap[i].t == heap[j].t and heap[i].key < heap[j].key)
 
 
-@kernel
+@lean_kernel
 def _swap(heap: NDArray[np.void], i: int, j: int) -> None:
     heap[i].t, heap[j].t = heap[j].t, heap[i].t
     heap[i].key, heap[j].key = heap[j].key, heap[i].key
     heap[i].slot, heap[j].slot = heap[j].slot, heap[i].slot
 
 
-@kernel
+@lean_kernel
 def _push(heap: NDArray[np.void], counters: NDArray[np.int64], t: float, key: np.uint64, i: int) -> None:
     n = counters[HEAP]
     heap[n].t, heap[n].key, heap[n].slot = t, key, i
@@ -129,7 +129,7 @@ def _push(heap: NDArray[np.void], counters: NDArray[np.int64], t: float, key: np
         n = (n - 1) // 2
 
 
-@kernel
+@lean_kernel
 def _pop(bank: Bank) -> None:
     n = bank.counters[HEAP] - 1
     bank.counters[HEAP] = n
@@ -146,7 +146,7 @@ def _pop(bank: Bank) -> None:
         i = first
 
 
-@kernel
+@lean_kernel
 def next_event(s: Row, b: Row, d: Row, f: Row, until: float) -> tuple[float, int, int]:
     """(time, kind, reason) of what happens to a track by itself first, up to `until`: a pure function of its rows s and b.
 
@@ -167,7 +167,7 @@ def next_event(s: Row, b: Row, d: Row, f: Row, until: float) -> tuple[float, int
     return t, kind, reason
 
 
-@kernel
+@lean_kernel
 def _uncertain_after(s: Row, d: Row) -> float:
     """Seconds after which the 95 % ellipse of state s exceeds its domain's limit; depends on the row alone."""
     low, high = 0.0, 1.0
@@ -184,7 +184,7 @@ def _uncertain_after(s: Row, d: Row) -> float:
     return high
 
 
-@kernel
+@lean_kernel
 def file_track(
     bank: Bank, cells: Cells, params: Params, i: int, h: Row, digits: NDArray[np.int64], after: float
 ) -> None:
@@ -230,7 +230,7 @@ def file_track(
     _on_calendar(bank.link, bank.wheel, bank.heap, bank.counters, i, b.key)
 
 
-@kernel
+@lean_kernel
 def remove_track(bank: Bank, cells: Cells, i: int) -> None:
     """Take track i off all lists and free its slot (once the batch ends)."""
     unfile(bank.link, cells, i)
@@ -240,7 +240,7 @@ def remove_track(bank: Bank, cells: Cells, i: int) -> None:
     release_slot(bank, i)
 
 
-@kernel
+@lean_kernel
 def next_due(bank: Bank, t: float) -> int:
     """The track whose due time comes first and is not after t, taken off the calendar; -1 where there is none."""
     now = np.int64(math.floor(t / TICK_S))
@@ -260,7 +260,7 @@ def next_due(bank: Bank, t: float) -> int:
         _enter_tick(bank)
 
 
-@kernel
+@lean_kernel
 def _enter_tick(bank: Bank) -> None:
     """Let time go on by one slot: what is due in it goes to the heap, what is due later is moved on."""
     bank.counters[TICK] += 1

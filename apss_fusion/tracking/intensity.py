@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.rounding import significant
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import lean_kernel
 from apss_fusion.tracking.config import Params
 
 
@@ -44,7 +44,7 @@ def grown(intensity: Intensity, capacity: int) -> Intensity:
     return new
 
 
-@kernel
+@lean_kernel
 def _refill(old: Intensity, new: Intensity) -> None:
     for k in range(len(old.cells)):
         if old.cells[k].key:
@@ -52,13 +52,13 @@ def _refill(old: Intensity, new: Intensity) -> None:
             new.used[0] += 1
 
 
-@kernel
+@lean_kernel
 def cell_key(cell: np.uint64, domain: int) -> np.uint64:
     """Key of an H3 cell in a domain: the domain stands in bits 56 and 57, which H3 keeps zero."""
     return cell | (np.uint64(domain) << np.uint64(56))
 
 
-@kernel
+@lean_kernel
 def slot_of(cells: NDArray[np.void], key: np.uint64) -> np.int64:
     """Place of a key, or the empty one where it belongs."""
     mask = np.uint64(len(cells) - 1)
@@ -69,7 +69,7 @@ def slot_of(cells: NDArray[np.void], key: np.uint64) -> np.int64:
     return np.int64(s)
 
 
-@kernel
+@lean_kernel
 def density(intensity: Intensity, params: Params, cell: np.uint64, domain: int, t: float) -> float:
     """Undetected objects of a domain per m^2 in an H3 cell at time t."""
     d = params.domain[domain]
@@ -79,7 +79,7 @@ def density(intensity: Intensity, params: Params, cell: np.uint64, domain: int, 
     return d.undetected + (intensity.cells[s].value - d.undetected) * math.exp(-d.arrival * max(0.0, t - intensity.cells[s].t))
 
 
-@kernel
+@lean_kernel
 def write(intensity: Intensity, params: Params, cell: np.uint64, domain: int, t: float, factor: float, add: float) -> None:
     """Set the cell to its density at t times `factor` plus `add` (1/m^2), rounded. The caller has seen to room."""
     v = significant(density(intensity, params, cell, domain, t) * factor + add)

@@ -123,6 +123,7 @@ def hash_ids(
     for i in range(len(looks)):
         source = looks[i].source
         head = source_at[source + 1] - source_at[source] + looks[i].id_length
+        longest = max(longest, head)
         for j in range(looks[i].first, looks[i].first + looks[i].count):
             a = detections[j].attributes
             tail = ids_at[a + 1] - ids_at[a] + class_at[a + 1] - class_at[a]

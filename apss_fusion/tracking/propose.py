@@ -16,7 +16,7 @@ from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, N_FIL
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.geodesy.h3cells import nvec_to_cell
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 from apss_fusion.tracking.bank import STAMP, Bank, identity_entry, identity_entry_next
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.filing import DETECTION_REACH_M
@@ -27,7 +27,7 @@ _EARTH_SQ = 4.07e13
 
 
 #: Columns of `Feet.first`.
-RINGS, COVERS, PAGES = 0, 1, 2
+RINGS, VERTICES, COVERS, PAGES = range(4)
 COVERED = np.dtype([("cell", "u8"), ("share", "f8")])
 PAGE = np.dtype([("cell", "u8"), ("deep", "i8")])
 #: A point of each footprint, and how far, in m, all is inside about it, and beyond what all is outside.
@@ -37,19 +37,21 @@ CAP = np.dtype([("x", "f8"), ("y", "f8"), ("z", "f8"), ("inner_m", "f8"), ("oute
 class Feet(NamedTuple):
     """Footprints of a batch, one after the other: ring vertices, covered intensity cells, pages of the index.
 
-    first[f] to first[f + 1] are those of footprint f: of rings, covered cells and pages. Of the pages, those with `deep` stand
+    first[f] to first[f + 1] are those of footprint f: of ring starts (counted from its own first
+    vertex), vertices, covered cells and pages. Of the pages, those with `deep` stand
     for all cells below them.
     """
 
     vertices: NDArray[np.float64]
     ring_start: NDArray[np.int64]
+    edges: NDArray[np.float64]  # to work in
     cover: NDArray[np.void]
     page: NDArray[np.void]
     cap: NDArray[np.void]
     first: NDArray[np.int64]
 
 
-@kernel
+@lean_kernel
 def _propose_bucket(bank: Bank, cells: Cells, cid: int, n: int, scratch: Scratch) -> int:
     stamp = bank.counters[STAMP]
     i = np.int64(cells.head[cid])
@@ -65,7 +67,7 @@ def _propose_bucket(bank: Bank, cells: Cells, cid: int, n: int, scratch: Scratch
     return n
 
 
-@kernel
+@lean_kernel
 def propose_under(bank: Bank, cells: Cells, feet: Feet, f: int, scratch: Scratch) -> int:
     """Write the tracks filed about footprint f to c_slot; returns how many, or NO_ROOM."""
     n = 0
@@ -92,7 +94,7 @@ def propose_under(bank: Bank, cells: Cells, feet: Feet, f: int, scratch: Scratch
     return n
 
 
-@kernel
+@lean_kernel
 def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch) -> int:
     """All buckets at or below cell `top`."""
     cid = np.int64(top)
@@ -111,7 +113,7 @@ def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch)
         cid = np.int64(cells.row[cid].sibling)
 
 
-@kernel
+@lean_kernel
 def reach_of(look: Row, z: Row, params: Params) -> float:
     """How far detection z's own part of any gate may reach, m: its ellipse, and motion to its own time."""
     d = params.domain[z.domain]
@@ -127,7 +129,7 @@ def reach_of(look: Row, z: Row, params: Params) -> float:
     return reach
 
 
-@kernel
+@lean_kernel
 def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n: int, scratch: Scratch) -> int:
     """Append the tracks of detection z's identity, and those near it, to the n in c_slot; returns how many, or no room."""
     stamp = bank.counters[STAMP]
@@ -168,7 +170,7 @@ def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n:
         cid = np.int64(cells.row[cid].parent)
 
 
-@kernel
+@lean_kernel
 def _propose_close(
     bank: Bank, cells: Cells, params: Params, look: Row, z: Row, reach: float, cid: int, n: int, scratch: Scratch
 ) -> int:

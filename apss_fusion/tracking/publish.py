@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import Row, kernel
+from apss_fusion.kernels import Row, lean_kernel
 from apss_fusion.tracking.bank import Bank, identity_entry, identity_entry_next
 from apss_fusion.tracking.rows import (
     CONTRIBUTOR,
@@ -38,7 +38,7 @@ def new_output(rows: int, evidence: int, contributors: int) -> Output:
     )
 
 
-@kernel
+@lean_kernel
 def has_twin(bank: Bank, i: int) -> bool:
     """Whether another living track is believed to carry the same identity, or this one has two."""
     b = bank.belief[i]
@@ -55,7 +55,7 @@ def has_twin(bank: Bank, i: int) -> bool:
     return False
 
 
-@kernel
+@lean_kernel
 def publish(
     bank: Bank,
     out: Output,
@@ -100,7 +100,7 @@ def publish(
     row.contributors_n = out.n[CONTRIBUTORS] - row.contributors
 
 
-@kernel
+@lean_kernel
 def microseconds(t: float) -> int:
     """Integer microseconds of a time in s."""
     return np.int64(math.floor(t * 1e6 + 0.5))

@@ -15,7 +15,7 @@ from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import update_altitude
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
-from apss_fusion.kernels import Row, inline_kernel, kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 from apss_fusion.tracking.bank import Bank, contribute, hang_identity, unhang_identity
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE, UNKNOWN
@@ -126,7 +126,7 @@ def mix_identity(
         hang_identity(new, 1, i, bank.link, bank.identity, bank.counters)
 
 
-@kernel
+@lean_kernel
 def take_size(b: Row, z: Row, params: Params) -> None:
     """Length and width of belief b updated by its own detection z."""
     if z.length_m == z.length_m:
@@ -206,7 +206,7 @@ def revise(
     return Revision(r, hit, own, news)
 
 
-@kernel
+@lean_kernel
 def settle_velocity(z: Row, variance: float, d: Row) -> None:
     """Velocity of a new track: the prior N(0, variance) given what detection z says of it, into state row d."""
     d.a, d.b, d.aa, d.ab, d.bb = 0.0, 0.0, variance, 0.0, variance

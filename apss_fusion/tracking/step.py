@@ -35,9 +35,9 @@ from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import predict_altitude
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability, significant
-from apss_fusion.geodesy.polygon import chance_inside
+from apss_fusion.geodesy.polygon import chance_inside_with
 from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
-from apss_fusion.kernels import Row, inline_kernel, kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 from apss_fusion.tracking.bank import (
     HEAP,
     IDENTITIES,
@@ -52,7 +52,7 @@ from apss_fusion.tracking.bank import (
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.filing import COAST, END, file_track, next_due, next_event, remove_track
 from apss_fusion.tracking.intensity import Intensity, density, write
-from apss_fusion.tracking.propose import COVERS, RINGS, Feet, propose_near, propose_under, reach_of
+from apss_fusion.tracking.propose import COVERS, RINGS, VERTICES, Feet, propose_near, propose_under, reach_of
 from apss_fusion.tracking.publish import (
     CONTRIBUTORS,
     EVIDENCES,
@@ -95,7 +95,7 @@ class Work(NamedTuple):
     mass: NDArray[np.void]  # MASS rows
 
 
-@kernel
+@lean_kernel
 def run(w: Work, looks: NDArray[np.void], detections: NDArray[np.void], start: int, stop: int) -> tuple[int, int]:
     """Looks start to stop, in order; returns (first look not done, what is needed for it)."""
     for q in range(start, stop):
@@ -107,7 +107,7 @@ def run(w: Work, looks: NDArray[np.void], detections: NDArray[np.void], start: i
     return stop, DONE
 
 
-@kernel
+@lean_kernel
 def live_until(w: Work, t: float) -> int:
     """Let happen, in order, what tracks have by themselves up to time t."""
     while True:
@@ -165,7 +165,7 @@ def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None
     publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.filter[0].tentative)
 
 
-@kernel
+@lean_kernel
 def cell_area_m2(res: int) -> float:
     """Mean area of an H3 cell (the sphere in 2 + 120 * 7^res cells)."""
     return 5.100656e14 / (2.0 + 120.0 * 7.0**res)
@@ -218,12 +218,12 @@ def _candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
     return n
 
 
-@kernel
+@lean_kernel
 def _sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
-    """Sort the slots of n candidates by the keys of their tracks."""
+    """Sort the slots of n candidates by the keys of their tracks: by insertion where they are few, else as a heap."""
     for k in range(n):
         c[k].key = belief[c[k].slot].key
-    if n <= 64:
+    if n <= 32:
         for k in range(1, n):
             slot, key, m = c[k].slot, c[k].key, k
             while m > 0 and c[m - 1].key > key:
@@ -231,12 +231,27 @@ def _sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
                 m -= 1
             c[m].slot, c[m].key = slot, key
         return
-    slots, keys = np.empty(n, np.int64), np.empty(n, np.uint64)
-    for k in range(n):
-        slots[k], keys[k] = c[k].slot, c[k].key
-    order = np.argsort(keys)
-    for k in range(n):
-        c[k].slot = slots[order[k]]
+    for k in range(n // 2 - 1, -1, -1):
+        _sift(c, k, n)
+    for k in range(n - 1, 0, -1):
+        c[0].slot, c[k].slot = c[k].slot, c[0].slot
+        c[0].key, c[k].key = c[k].key, c[0].key
+        _sift(c, 0, k)
+
+
+@lean_kernel
+def _sift(c: NDArray[np.void], k: int, n: int) -> None:
+    """Let row k sink to its place in the heap of the first n rows, the largest key on top."""
+    slot, key = c[k].slot, c[k].key
+    while 2 * k + 1 < n:
+        child = 2 * k + 1
+        if child + 1 < n and c[child + 1].key > c[child].key:
+            child += 1
+        if c[child].key <= key:
+            break
+        c[k].slot, c[k].key = c[child].slot, c[child].key
+        k = child
+    c[k].slot, c[k].key = slot, key
 
 
 @inline_kernel
@@ -271,10 +286,10 @@ def _chance_seen(w: Work, look: Row, p: Row) -> float:
     inside = 1.0
     # The chord of a small cap is its arc within a thousandth up to 1,000 km; beyond, the polygon is asked.
     if away_m + four_sigma_m > cap.inner_m or away_m > 1e6:
-        first, last = w.feet.first[f, RINGS], w.feet.first[f + 1, RINGS]
-        low, high = w.feet.ring_start[first], w.feet.ring_start[last]
-        inside = chance_inside(
-            p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], w.feet.ring_start[first : last + 1] - low
+        rings = w.feet.ring_start[w.feet.first[f, RINGS] : w.feet.first[f + 1, RINGS]]
+        low, high = w.feet.first[f, VERTICES], w.feet.first[f + 1, VERTICES]
+        inside = chance_inside_with(
+            p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], rings, w.feet.edges
         )
     if inside < w.params.filter[0].inside_min:
         return 0.0
@@ -467,7 +482,7 @@ def _write_intensity(w: Work, look: Row, masses: int) -> None:
         write(w.intensity, w.params, w.mass[k].cell, w.mass[k].domain, look.t, 1.0, w.mass[k].r / area)
 
 
-@kernel
+@lean_kernel
 def start_calendar(bank: Bank, t: float) -> None:
     """Set the calendar to time t (of a state that is loaded)."""
     bank.counters[TICK] = np.int64(math.floor(t / TICK_S))

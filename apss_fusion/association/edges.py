@@ -8,7 +8,8 @@ inside a chi-square gate on position. Whether an edge exists is decided by the t
 proposes. An edge below a floor, or far below the best edge of its detection, does not exist.
 
 Objects that report themselves may turn hard while nobody listens: a report of the same identity that the narrow motion model
-does not explain is weighed by a wide one too (q times a factor), and the better explanation counts.
+does not explain is weighed by a wide one too (q times a factor), and once more as if its velocity were wrong; the best
+explanation counts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from apss_fusion.association.identity import identity_factor
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import altitude_loglik_ratio
-from apss_fusion.estimation.measurement import gate_distance, update
+from apss_fusion.estimation.measurement import gate_distance, update, update_position
 from apss_fusion.estimation.motion import predict, process_noise
 from apss_fusion.estimation.rounding import power_below
 from apss_fusion.geodesy.h3cells import nvec_to_cell
@@ -58,14 +59,20 @@ def reference(look: Row, z: Row, domain: Row) -> float:
     density = domain.cooperative if look.cooperative else max(look.clutter_per_m2, 1e-15)
     log = math.log(density)
     if z.va == z.va:
-        see, snn = domain.birth_speed_var + z.vaa, domain.birth_speed_var + z.vbb
-        det = see * snn - z.vab * z.vab
-        m2 = (z.va * z.va * snn - 2.0 * z.va * z.vb * z.vab + z.vb * z.vb * see) / det
-        log += -0.5 * m2 - _LOG_2PI - 0.5 * math.log(det)
+        log += log_velocity(z, domain)
     if z.rate == z.rate:
         s = domain.birth_speed_var * (z.le * z.le + z.ln * z.ln) + z.rate_var
         log -= 0.5 * (z.rate * z.rate / s + _LOG_2PI + math.log(s))
     return log
+
+
+@lean_kernel
+def log_velocity(z: Row, domain: Row) -> float:
+    """Log density of the velocity that detection z reports, for an object of which nothing is known."""
+    see, snn = domain.birth_speed_var + z.vaa, domain.birth_speed_var + z.vbb
+    det = see * snn - z.vab * z.vab
+    m2 = (z.va * z.va * snn - 2.0 * z.va * z.vb * z.vab + z.vb * z.vb * see) / det
+    return -0.5 * m2 - _LOG_2PI - 0.5 * math.log(det)
 
 
 @lean_kernel
@@ -130,7 +137,7 @@ def weigh(
     if m2 < f.gate:
         update(p, z, east, north, qxx, posterior)
         log_w = posterior.loglik
-    if same and m2 > _WELL and p.t > s.t and f.manoeuvre_probability > 0.0:
+    if same and (m2 > _WELL or log_w < log_ref) and p.t > s.t and f.manoeuvre_probability > 0.0:
         way = math.sqrt(east * east + north * north)
         if way < d.max_speed * (p.t - s.t) + math.sqrt(f.gate * (s.ee + s.nn + z.ree + z.rnn)):
             wide, h = spare.state, spare.posterior
@@ -141,6 +148,12 @@ def weigh(
                 if wider > log_w:
                     log_w = wider
                     _copy_posterior(h, posterior)
+                if z.va == z.va:
+                    update_position(wide, z, east, north, qxx, h)
+                    wider = h.loglik + math.log(f.wrong_velocity) + log_velocity(z, d)
+                    if wider > log_w:
+                        log_w = wider
+                        _copy_posterior(h, posterior)
     if log_w == -math.inf:
         return 0.0
     log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, f.altitude_span_m)

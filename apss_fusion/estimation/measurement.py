@@ -46,6 +46,17 @@ def gate_distance(p: Row, z: Row, east_m: float, north_m: float, qxx: float) -> 
 @lean_kernel
 def update(p: Row, z: Row, east_m: float, north_m: float, qxx: float, h: Row) -> None:
     """Posterior of prediction p given all that detection z measures, into h (dtype POSTERIOR)."""
+    update_position(p, z, east_m, north_m, qxx, h)
+    if z.va == z.va:
+        h.loglik += _update_two(h, 0.0, 1.0, z.va - p.a - h.a, z.vb - p.b - h.b, z.vaa, z.vab, z.vbb)
+    if z.rate == z.rate:
+        h.loglik += _update_rate(h, z.le, z.ln, z.rate - z.le * (p.a + h.a) - z.ln * (p.b + h.b), z.rate_var)
+    _keep_above_floor(h)
+
+
+@lean_kernel
+def update_position(p: Row, z: Row, east_m: float, north_m: float, qxx: float, h: Row) -> None:
+    """Posterior of prediction p given the position of detection z alone, into h (dtype POSTERIOR)."""
     h.e = h.n = h.a = h.b = 0.0
     h.ee, h.en, h.nn, h.ea, h.eb, h.na, h.nb = p.ee, p.en, p.nn, p.ea, p.eb, p.na, p.nb
     h.aa, h.ab, h.bb = p.aa, p.ab, p.bb
@@ -53,10 +64,11 @@ def update(p: Row, z: Row, east_m: float, north_m: float, qxx: float, h: Row) ->
     h.loglik = _update_two(
         h, 1.0, dt, east_m - p.a * dt, north_m - p.b * dt, z.ree + qxx, z.ren, z.rnn + qxx
     )
-    if z.va == z.va:
-        h.loglik += _update_two(h, 0.0, 1.0, z.va - p.a - h.a, z.vb - p.b - h.b, z.vaa, z.vab, z.vbb)
-    if z.rate == z.rate:
-        h.loglik += _update_rate(h, z.le, z.ln, z.rate - z.le * (p.a + h.a) - z.ln * (p.b + h.b), z.rate_var)
+    _keep_above_floor(h)
+
+
+@lean_kernel
+def _keep_above_floor(h: Row) -> None:
     h.ee, h.nn = max(h.ee, MIN_POSITION_VAR), max(h.nn, MIN_POSITION_VAR)
     h.aa, h.bb = max(h.aa, MIN_VELOCITY_VAR), max(h.bb, MIN_VELOCITY_VAR)
 

@@ -1,64 +1,86 @@
-"""Engine only: looks are encoded beforehand, updates are made but not written. CPU time of one thread."""
+"""Engine only: looks are encoded beforehand, updates are made but not written."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
-from apss_fusion.tracking.batch import LookBatch
+from apss_fusion.model import Look
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.engine import Engine
+from benchmarks.measuring import Sizes, cpu_of, median, table
 from benchmarks.scenes import SOURCES, reports, sea, sea_config
 
 #: Reports that are handed over at once.
 CHUNK = 8192
+#: Scans until the ships of a sea are known.
+SETTLED = 6
+
+#: (CPU seconds, (detections fused in them, updates made in them, tracks at the end)).
+Measured = tuple[float, tuple[int, int, int]]
+Change = Callable[[Look], Look]
 
 
-def scans_per_s(n: int, scans: int) -> tuple[float, float]:
-    """(detections a CPU second from the sixth scan on, updates a detection)."""
+def scans(n: int, count: int, change: Change = lambda look: look) -> Measured:
+    """A sea of n ships, scan by scan, from the seventh scan on."""
     engine = Engine(Config.of(sea_config(n)), SOURCES)
-    batches = [engine.encode([look]) for look in sea(n, scans)]
-    cpu, detections, updates = 0.0, 0, 0
-    for k, batch in enumerate(batches):
+    cpu_s, detections, updates = 0.0, 0, 0
+    before = 0
+    for k, look in enumerate(sea(n, count)):
+        batch = engine.encode([change(look)])
         # The look fused in this call is the one before: with no lag, a later one must have arrived.
-        start = time.process_time()
-        out = engine.process_many(batch)
-        if k > 5:
-            cpu += time.process_time() - start
-            detections += len(batches[k - 1].detections)
-            updates += len(out)
-    return detections / cpu, updates / detections
+        took_s, out = cpu_of(lambda batch=batch: engine.process_many(batch))  # type: ignore[misc]
+        if k >= SETTLED:
+            cpu_s, detections, updates = cpu_s + took_s, detections + before, updates + len(out)
+        before = len(batch.detections)
+    return cpu_s, (detections, updates, sum(engine.counts().values()))
 
 
-def reports_per_s(objects: int, total: int) -> tuple[float, int]:
-    """(reports a CPU second, tracks) over the reports after each ship has reported once."""
+def one_by_one(objects: int, total: int, change: Change = lambda look: look) -> Measured:
+    """Looks of one report each, from when there were as many reports as objects."""
     engine = Engine(Config.of({"lag_s": 0.0}), SOURCES)
-    source = reports(objects, total)
-    cpu, done, counted = 0.0, 0, 0
-    while chunk := list(islice(source, CHUNK)):
-        batch: LookBatch = engine.encode(chunk)
-        start = time.process_time()
-        engine.process_many(batch)
+    cpu_s, done, counted, updates = 0.0, 0, 0, 0
+    for chunk in chunks(map(change, reports(objects, total))):
+        batch = engine.encode(chunk)
+        took_s, out = cpu_of(lambda batch=batch: engine.process_many(batch))  # type: ignore[misc]
         if done >= objects:
-            cpu += time.process_time() - start
-            counted += len(chunk)
+            cpu_s, counted, updates = cpu_s + took_s, counted + len(chunk), updates + len(out)
         done += len(chunk)
-    return counted / cpu, sum(engine.counts().values())
+    return cpu_s, (counted, updates, sum(engine.counts().values()))
 
 
-def main() -> None:
+def chunks(looks: Iterable[Look]) -> Iterator[list[Look]]:
+    """Looks as they are handed over."""
+    source = iter(looks)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def warm_up() -> None:
+    """Compile or load all kernels of the engine."""
+    scans(200, 8)
+    one_by_one(200, 20_000)
+
+
+def tables(sizes: Sizes) -> None:
     """Print the table."""
-    scans_per_s(200, 8)
-    reports_per_s(200, 20_000)
-    print("| engine only | a CPU second |")
-    print("|---|---|")
-    for n in (1_000, 10_000, 100_000):
-        rate, share = scans_per_s(n, 20 if n < 100_000 else 12)
-        print(f"| sea, {n:,} ships: detections | {rate:,.0f} ({share:.2f} updates each) |", flush=True)
-    for objects, total in ((50_000, 400_000), (500_000, 1_200_000)):
-        rate, tracks = reports_per_s(objects, total)
-        print(f"| reports one by one, {objects:,} objects | {rate:,.0f} ({tracks:,} tracks) |", flush=True)
+    warm_up()
+
+    def rows() -> Iterator[list[Any]]:
+        for n, count in sizes.sea:
+            yield _row(f"scans of a sea, {n:,} ships", *median(lambda n=n, count=count: scans(n, count)))  # type: ignore[misc]
+        for objects, total in sizes.reports:
+            measured = median(lambda objects=objects, total=total: one_by_one(objects, total))  # type: ignore[misc]
+            yield _row(f"reports one by one, {objects:,} objects", *measured)
+
+    table(
+        "Engine only",
+        ("scene", "detections a CPU second", "CPU us a detection", "updates a detection", "detections", "tracks"),
+        rows(),
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _row(name: str, cpu_s: float, counts: tuple[int, int, int]) -> list[Any]:
+    detections, updates, tracks = counts
+    return [name, detections / cpu_s, cpu_s / detections * 1e6, updates / detections, detections, tracks]

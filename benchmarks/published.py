@@ -60,7 +60,8 @@ class Plane:
         """Plane positions (m, 2) of positions in degrees."""
         out = np.empty((len(lat), 2))
         _globe_to_plane(self._n, nvectors(lat, lon), out)
-        return out + self.centre
+        out += self.centre
+        return out
 
     def footprint(self) -> dict[str, Any]:
         """The area and its margin as a GeoJSON polygon."""

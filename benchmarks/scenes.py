@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.model import Detection, Look, Source
+from apss_fusion.replay.pipeline_lines import look_json
 from benchmarks.published import Plane
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,7 +57,9 @@ def sea(n: int, scans: int = 20, seed: int = 3) -> Iterator[Look]:
             w = rng.standard_normal((n, 2, 2)) @ root.T
             x, v = x + v * SCAN_S + w[:, :, 0], v + w[:, :, 1]
         seen = x[rng.random(n) < P_DETECT]
-        z = np.vstack([seen + SIGMA_M * rng.standard_normal(seen.shape), rng.uniform(0, side, (rng.poisson(0.1 * n), 2))])
+        z = np.vstack(
+            [seen + SIGMA_M * rng.standard_normal(seen.shape), rng.uniform(0, side, (rng.poisson(0.1 * n), 2))]
+        )
         lat, lon = plane.geodetic(z[rng.permutation(len(z))])
         yield Look(
             look_id=f"scan-{k:03d}",
@@ -78,7 +82,7 @@ def sea(n: int, scans: int = 20, seed: int = 3) -> Iterator[Look]:
         )
 
 
-def _report_columns(objects: int, total: int, seed: int) -> tuple[NDArray, ...]:
+def _report_columns(objects: int, total: int, seed: int) -> tuple[NDArray[Any], ...]:
     rng = np.random.default_rng(seed)
     spots = 200
     spot_lat, spot_lon = np.degrees(np.arcsin(rng.uniform(-0.9, 0.9, spots))), rng.uniform(-180, 180, spots)
@@ -118,6 +122,60 @@ def reports(objects: int, total: int, seed: int = 7) -> Iterator[Look]:
     for k, (s, a, b, v, c, w) in enumerate(columns):
         name = f"ais-{k:09d}"
         d = Detection(
-            detection_id=name, lat=a, lon=b, speed_mps=v, course_deg=c, heading_deg=float(k % 360), domain="SEA", ids=ids[w]
+            detection_id=name,
+            lat=a,
+            lon=b,
+            speed_mps=v,
+            course_deg=c,
+            heading_deg=float(k % 360),
+            domain="SEA",
+            ids=ids[w],
         )
         yield Look(look_id=name, source_id="ais", time=START + timedelta(seconds=s), detections=(d,))
+
+
+def roll_call(objects: int, rounds: int = 3, seed: int = 11) -> Iterator[Look]:
+    """Ships all over the globe that each report once in every minute, in turn: as many tracks, all of them confirmed."""
+    rng = np.random.default_rng(seed)
+    lat, lon = np.degrees(np.arcsin(rng.uniform(-0.9, 0.9, objects))), rng.uniform(-180, 180, objects)
+    speed, course = rng.uniform(0, 15, objects), rng.uniform(0, 2 * np.pi, objects)
+    north, east = speed * np.cos(course) / 111_200, speed * np.sin(course) / (111_300 * np.cos(np.radians(lat)))
+    start = np.arange(objects) * (60.0 / objects)
+    for nth in range(rounds):
+        t = start + 60.0 * nth
+        noise = rng.standard_normal((objects, 2)) * 1e-4
+        columns = (lat + north * t + noise[:, 0], (lon + east * t + noise[:, 1] + 180) % 360 - 180)
+        rows = zip(t.tolist(), *(x.tolist() for x in (*columns, speed, np.degrees(course))), strict=True)
+        for k, (s, a, b, v, c) in enumerate(rows):
+            name = f"{nth}-{k:08d}"
+            d = Detection(
+                detection_id=name,
+                lat=round(a, 6),
+                lon=round(b, 6),
+                speed_mps=round(v, 2),
+                course_deg=round(c, 1),
+                domain="SEA",
+                ids={"mmsi": str(200_000_000 + k)},
+            )
+            yield Look(look_id=name, source_id="ais", time=START + timedelta(seconds=s), detections=(d,))
+
+
+def write_looks(path: Path, looks: Iterable[Look]) -> tuple[int, int]:
+    """Write looks as JSON lines, or as columns to a ``.parquet``; (looks, detections)."""
+    n = detections = 0
+
+    def counted() -> Iterator[Look]:
+        nonlocal n, detections
+        for look in looks:
+            n, detections = n + 1, detections + len(look.detections)
+            yield look
+
+    if path.suffix == ".parquet":
+        from apss_fusion.replay.look_file import LookFile
+
+        with LookFile(path) as table:
+            table.write(counted())
+    else:
+        with path.open("wb") as lines:
+            lines.writelines(map(look_json, counted()))
+    return n, detections

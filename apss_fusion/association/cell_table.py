@@ -83,7 +83,12 @@ def new_cells(capacity: int) -> Cells:
     row["key"], row["level"] = 0, -1
     for name in ("parent", "child", "sibling", "ring"):
         row[name] = -1
-    cells = Cells(np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32), row, np.full(capacity, -1, np.int32), np.zeros(16, np.int64))
+    cells = Cells(
+        np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32),
+        row,
+        np.full(capacity, -1, np.int32),
+        np.zeros(16, np.int64),
+    )
     cells.row["level"][GLOBE] = GLOBE_LEVEL
     cells.scalars[N_CELLS] = 1
     return cells

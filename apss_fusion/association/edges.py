@@ -142,6 +142,9 @@ def weigh(
         if way < d.max_speed * (p.t - s.t) + math.sqrt(f.gate * (s.ee + s.nn + z.ree + z.rnn)):
             wide, h = spare.state, spare.posterior
             predict(s, p.t, d.q * f.manoeuvre_factor, d.g, d.great_circle != 0, wide)
+            wide.ee += f.manoeuvre_jump * z.ree
+            wide.en += f.manoeuvre_jump * z.ren
+            wide.nn += f.manoeuvre_jump * z.rnn
             if gate_distance(wide, z, east, north, qxx) < f.gate:
                 update(wide, z, east, north, qxx, h)
                 wider = h.loglik + math.log(f.manoeuvre_probability)
@@ -265,7 +268,9 @@ def edges_of(
             w = 0.0
             h = scratch.e[e].posterior
             if dx * dx + dy * dy + dz * dz < far_sq:
-                w = weigh(f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h)
+                w = weigh(
+                    f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h
+                )
             if w >= floor:
                 at = e
                 while at > first and scratch.e[at - 1].detection > j:

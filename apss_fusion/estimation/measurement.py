@@ -61,9 +61,7 @@ def update_position(p: Row, z: Row, east_m: float, north_m: float, qxx: float, h
     h.ee, h.en, h.nn, h.ea, h.eb, h.na, h.nb = p.ee, p.en, p.nn, p.ea, p.eb, p.na, p.nb
     h.aa, h.ab, h.bb = p.aa, p.ab, p.bb
     dt = z.dt
-    h.loglik = _update_two(
-        h, 1.0, dt, east_m - p.a * dt, north_m - p.b * dt, z.ree + qxx, z.ren, z.rnn + qxx
-    )
+    h.loglik = _update_two(h, 1.0, dt, east_m - p.a * dt, north_m - p.b * dt, z.ree + qxx, z.ren, z.rnn + qxx)
     _keep_above_floor(h)
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 
 #: Significant bits of a covariance factor, and bits of a state below its sigma.
@@ -24,21 +22,21 @@ PROBABILITY_GRID = 1048576.0
 
 @inline_kernel
 def significant(v: float) -> float:
-    """v rounded to `BITS` significant bits (Dekker's splitting)."""
+    """V rounded to `BITS` significant bits (Dekker's splitting)."""
     c = v * _SPLIT
     return c - (c - v)
 
 
 @inline_kernel
 def to_grid(v: float, grid: float) -> float:
-    """v rounded to a multiple of grid, a power of two; never -0.0."""
+    """V rounded to a multiple of grid, a power of two; never -0.0."""
     m = _ROUNDER * grid
     return (v + m) - m + 0.0
 
 
 @inline_kernel
 def probability(p: float) -> float:
-    """p rounded to a multiple of 2^-20: it reaches 0 and 1."""
+    """P rounded to a multiple of 2^-20: it reaches 0 and 1."""
     return math.floor(p * PROBABILITY_GRID + 0.5) / PROBABILITY_GRID
 
 

@@ -53,11 +53,13 @@ class Footprint:
         n-vector of the middle of a cap that holds the footprint.
     radius_m : float
         Geodesic radius of that cap, rounded up; half the globe's circumference where it is over 80 degrees.
+    geojson : bytes
+        The geometry that it was made of, as JSON.
     area_km2 : float
         Area on the ellipsoid within GeoJSON's edges.
     """
 
-    __slots__ = ("_shares", "_steradians", "area_km2", "center", "radius_m", "ring_start", "vertices")
+    __slots__ = ("_shares", "_steradians", "area_km2", "center", "geojson", "radius_m", "ring_start", "vertices")
 
     @staticmethod
     def of(geojson: dict[str, Any]) -> Footprint:
@@ -71,7 +73,9 @@ class Footprint:
             raise ValueError(f"a footprint must be GeoJSON: {error}") from error
         return _footprint(content)
 
-    def __init__(self, polygons: list[list[Ring]]) -> None:
+    def __init__(self, content: bytes) -> None:
+        self.geojson = content
+        polygons = rings_of(orjson.loads(content))
         rings = [ring for polygon in polygons for ring in polygon]
         loops = [nvectors([lat for _, lat in loop], [lon for lon, _ in loop]) for loop in loops_of(rings)]
         corners = np.concatenate([*loops, np.empty((0, 3))])
@@ -127,7 +131,7 @@ class Footprint:
 
 @lru_cache(maxsize=_CACHED)
 def _footprint(content: bytes) -> Footprint:
-    return Footprint(rings_of(orjson.loads(content)))
+    return Footprint(content)
 
 
 def _cap(corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

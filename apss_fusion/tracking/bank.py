@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.motion import STATE
 from apss_fusion.kernels import kernel, lean_kernel
-from apss_fusion.tracking.rows import ALTITUDE, BELIEF, CONTRIBUTOR, LINK, STATE
+from apss_fusion.tracking.rows import BELIEF, CONTRIBUTOR, LINK
 
 #: Slots of the calendar and seconds of each.
 WHEEL, TICK_S = 4096, 8.0

@@ -56,6 +56,7 @@ FILTER = np.dtype(
         ("identity_count", "f8"),
         ("manoeuvre_probability", "f8"),
         ("manoeuvre_factor", "f8"),
+        ("manoeuvre_jump", "f8"),
         ("wrong_velocity", "f8"),
         ("intensity_resolution", "i8"),
         ("altitude_span_m", "f8"),
@@ -109,6 +110,7 @@ class FilterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     identity_count: Positive
     manoeuvre_probability: Probability
     manoeuvre_factor: Positive
+    manoeuvre_jump: NotNegative
     wrong_velocity: _Share
     intensity_resolution: Annotated[int, Meta(ge=2, le=7)]
     altitude_span_m: Positive

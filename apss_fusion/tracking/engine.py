@@ -198,9 +198,7 @@ class Engine:
         tracks = LoadedTracks(((k, v) for k, v in pairs.items() if k.startswith(TRACK)), self.register, self.attributes)
         cells = [(k, v) for k, v in pairs.items() if k.startswith(CELL)]
         self._filter.load(tracks, cells, CELL, clock.fused_us / 1e6)
-        held = held_batch(
-            (pairs[k] for k in sorted(pairs) if k.startswith(LOOK_KEY)), self.register, self.attributes
-        )
+        held = held_batch((pairs[k] for k in sorted(pairs) if k.startswith(LOOK_KEY)), self.register, self.attributes)
         self._hold_back = HoldBack()
         self._hold_back.take_up(held, clock.arrival_us, clock.floor_us)
         self._fused_us, self._picture_us = clock.fused_us, clock.picture_us

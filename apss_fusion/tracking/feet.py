@@ -94,4 +94,3 @@ def _page_rows(cells: NDArray[np.uint64], deep: bool) -> NDArray[np.void]:
 
 def _widened(cells: NDArray[np.uint64], rings: int) -> NDArray[np.uint64]:
     return np.unique(np.concatenate([np.asarray(h3.grid_disk(c, rings), np.uint64) for c in cells.tolist()]))
-

@@ -26,7 +26,9 @@ from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_outp
 from apss_fusion.tracking.records import LoadedTracks, Record, StateError
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import STATUS_NAMES
-from apss_fusion.tracking.step import (
+from apss_fusion.tracking.step import live_until, run
+from apss_fusion.tracking.updates import UpdateBatch
+from apss_fusion.tracking.work import (
     DONE,
     MASS,
     NEED_BANK,
@@ -37,11 +39,8 @@ from apss_fusion.tracking.step import (
     NEED_PAIRS,
     NEED_SCRATCH,
     Work,
-    live_until,
-    run,
     start_calendar,
 )
-from apss_fusion.tracking.updates import UpdateBatch
 
 #: Namespace of track ids: UUIDv5 of "source_id/look_id/detection_id" of the founding detection.
 TRACK_NAMESPACE = UUID("5e0b4a4e-9a5d-5c0e-8f0a-9f1f1c1a7a11")
@@ -151,7 +150,9 @@ class Filter:
         names = [name.encode() + b"/" for name in self.register.names]
         rows, of = batch.looks[looks], batch.detections[detections]
         digests = [
-            sha1(TRACK_NAMESPACE.bytes + names[s] + text[a : a + n] + b"/" + text[d : d + m], usedforsecurity=False).digest()
+            sha1(
+                TRACK_NAMESPACE.bytes + names[s] + text[a : a + n] + b"/" + text[d : d + m], usedforsecurity=False
+            ).digest()
             for s, a, n, d, m in zip(
                 rows["source"].tolist(),
                 rows["id_at"].tolist(),
@@ -289,7 +290,12 @@ class Filter:
         self.track_id = np.zeros((len(bank.link), 16), np.uint8)
         self.track_id[:n] = tracks.track_id
         link = bank.link[:n]
-        link["alive"], link["seq"], link["detections"], link["sources"] = 1, tracks.seq, tracks.detections, tracks.sources
+        link["alive"], link["seq"], link["detections"], link["sources"] = (
+            1,
+            tracks.seq,
+            tracks.detections,
+            tracks.sources,
+        )
         _load_contributors(bank, counts, np.array(rows, np.float64).reshape(-1, 3))
         banks.rebuild_identities(bank)
         start_calendar(bank, t)
@@ -316,7 +322,9 @@ def _load_contributors(bank: Bank, counts: NDArray[np.int64], rows: NDArray[np.f
     for i in range(len(counts)):
         last = np.int64(-1)
         for _ in range(counts[i]):
-            last = banks.add_contributor(bank.link, bank.pool, bank.counters, i, last, np.int64(rows[k, 0]), np.int64(rows[k, 1]), rows[k, 2])
+            last = banks.add_contributor(
+                bank.link, bank.pool, bank.counters, i, last, np.int64(rows[k, 0]), np.int64(rows[k, 1]), rows[k, 2]
+            )
             k += 1
 
 

@@ -20,7 +20,6 @@ from apss_fusion.estimation.rounding import significant
 from apss_fusion.kernels import lean_kernel
 from apss_fusion.tracking.config import Params
 
-
 #: A written cell: key of (H3 cell, domain) or 0, value in 1/m^2, time of the last write, changed since last asked.
 CELL = np.dtype([("key", "u8"), ("value", "f8"), ("t", "f8"), ("changed", "i8")])
 
@@ -76,11 +75,15 @@ def density(intensity: Intensity, params: Params, cell: np.uint64, domain: int, 
     s = slot_of(intensity.cells, cell_key(cell, domain))
     if intensity.cells[s].key == 0:
         return d.undetected
-    return d.undetected + (intensity.cells[s].value - d.undetected) * math.exp(-d.arrival * max(0.0, t - intensity.cells[s].t))
+    return d.undetected + (intensity.cells[s].value - d.undetected) * math.exp(
+        -d.arrival * max(0.0, t - intensity.cells[s].t)
+    )
 
 
 @lean_kernel
-def write(intensity: Intensity, params: Params, cell: np.uint64, domain: int, t: float, factor: float, add: float) -> None:
+def write(
+    intensity: Intensity, params: Params, cell: np.uint64, domain: int, t: float, factor: float, add: float
+) -> None:
     """Set the cell to its density at t times `factor` plus `add` (1/m^2), rounded. The caller has seen to room."""
     v = significant(density(intensity, params, cell, domain, t) * factor + add)
     key = cell_key(cell, domain)

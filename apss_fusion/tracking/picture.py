@@ -8,12 +8,12 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.estimation.motion import predict
+from apss_fusion.estimation.motion import STATE, predict
 from apss_fusion.kernels import kernel
 from apss_fusion.model import TrackStatus
 from apss_fusion.tracking.bank import Bank, alive
 from apss_fusion.tracking.config import Params
-from apss_fusion.tracking.rows import STATE, STATUS_NAMES
+from apss_fusion.tracking.rows import STATUS_NAMES
 
 
 @kernel

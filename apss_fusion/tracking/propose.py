@@ -117,7 +117,9 @@ def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch)
 def reach_of(look: Row, z: Row, params: Params) -> float:
     """How far detection z's own part of any gate may reach, m: its ellipse, and motion to its own time."""
     d = params.domain[z.domain]
-    reach = math.sqrt(params.filter[0].gate * 0.5 * (z.ree + z.rnn + math.sqrt((z.ree - z.rnn) ** 2 + 4.0 * z.ren * z.ren)))
+    reach = math.sqrt(
+        params.filter[0].gate * 0.5 * (z.ree + z.rnn + math.sqrt((z.ree - z.rnn) ** 2 + 4.0 * z.ren * z.ren))
+    )
     if z.dt != 0.0:
         for k in range(len(params.domain)):
             if params.domain[k].max_speed > d.max_speed and z.domain == len(params.domain) - 1:

@@ -14,13 +14,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.motion import STATE
 from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.kernels import kernel
 from apss_fusion.tracking.attributes import Attributes
 from apss_fusion.tracking.bank import Bank
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.register import Register
-from apss_fusion.tracking.rows import ALTITUDE, BELIEF, DETECTION, LOOK, STATE
+from apss_fusion.tracking.rows import BELIEF, DETECTION, LOOK
 
 #: Name and version of the format; a state with another one is refused.
 FORMAT = "apss-fusion engine state"
@@ -194,7 +196,7 @@ def held_records(batch: LookBatch, register: Register, attributes: Attributes) -
         contents = [attributes.content(n) for n in detections["attributes"].tolist()]
         source = register.names[int(look["source"][0])]
         look["source"], detections["attributes"] = 0, 0
-        footprint = one.footprints[0].geojson_bytes() if one.footprints else None
+        footprint = one.footprints[0].geojson if one.footprints else None
         value = HeldLook(source, look.tobytes(), detections.tobytes(), one.text.tobytes(), contents, footprint)
         out.append((held_key(int(look["time_us"][0]), one.look_id(0)), msgspec.msgpack.encode(value)))
     return out

@@ -1,0 +1,245 @@
+"""The first half of a step: which tracks a look concerns, and how its detections weigh on them. Changes no track."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.association.cell_table import LEVELS, N_CELLS
+from apss_fusion.association.edges import (
+    ATTRIBUTES,
+    FEW,
+    NO_EDGE_ROOM,
+    SOURCES,
+    edges_of,
+    hang_detections,
+    note_missing,
+    reference,
+    unhang_detections,
+)
+from apss_fusion.association.pairs import find_pair
+from apss_fusion.estimation.motion import predict
+from apss_fusion.estimation.rounding import probability, significant
+from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
+from apss_fusion.geodesy.polygon import chance_inside_with
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel
+from apss_fusion.tracking.bank import (
+    HEAP,
+    IDENTITIES,
+    N_FREE,
+    POOL_FREE,
+)
+from apss_fusion.tracking.intensity import density
+from apss_fusion.tracking.propose import COVERS, RINGS, VERTICES, propose_near, propose_under, reach_of
+from apss_fusion.tracking.publish import (
+    CONTRIBUTORS,
+    EVIDENCES,
+    ROWS,
+)
+from apss_fusion.tracking.revise import OWN
+from apss_fusion.tracking.work import (
+    CELLS_A_TRACK,
+    DONE,
+    NEED_BANK,
+    NEED_CELLS,
+    NEED_EDGES,
+    NEED_INTENSITY,
+    NEED_OUTPUT,
+    NEED_PAIRS,
+    NEED_SCRATCH,
+    Work,
+)
+
+_FINEST = LEVELS[0]
+_EARTH_M = 6_371_008.8
+
+
+@inline_kernel
+def candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
+    """Proposed tracks in c_slot, in the order of their keys; how many, or minus what is needed."""
+    if w.cells.scalars[N_CELLS] + CELLS_A_TRACK * (len(z) + 1) > len(w.cells.row):
+        return -NEED_CELLS
+    n = 0
+    if look.footprint >= 0:
+        n = propose_under(w.bank, w.cells, w.feet, look.footprint, w.scratch)
+    else:
+        for j in range(len(z)):
+            n = propose_near(w.bank, w.cells, w.params, look, z[j], n, w.scratch)
+            if n < 0:
+                break
+    if n < 0:
+        return -NEED_SCRATCH
+    _sort_by_key(w.bank.belief, n, w.scratch.c)
+    return n
+
+
+@lean_kernel
+def _sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
+    """Sort the slots of n candidates by the keys of their tracks: by insertion where they are few, else as a heap."""
+    for k in range(n):
+        c[k].key = belief[c[k].slot].key
+    if n <= 32:
+        for k in range(1, n):
+            slot, key, m = c[k].slot, c[k].key, k
+            while m > 0 and c[m - 1].key > key:
+                c[m].slot, c[m].key = c[m - 1].slot, c[m - 1].key
+                m -= 1
+            c[m].slot, c[m].key = slot, key
+        return
+    for k in range(n // 2 - 1, -1, -1):
+        _sift(c, k, n)
+    for k in range(n - 1, 0, -1):
+        c[0].slot, c[k].slot = c[k].slot, c[0].slot
+        c[0].key, c[k].key = c[k].key, c[0].key
+        _sift(c, 0, k)
+
+
+@lean_kernel
+def _sift(c: NDArray[np.void], k: int, n: int) -> None:
+    """Let row k sink to its place in the heap of the first n rows, the largest key on top."""
+    slot, key = c[k].slot, c[k].key
+    while 2 * k + 1 < n:
+        child = 2 * k + 1
+        if child + 1 < n and c[child + 1].key > c[child].key:
+            child += 1
+        if c[child].key <= key:
+            break
+        c[k].slot, c[k].key = c[child].slot, c[child].key
+        k = child
+    c[k].slot, c[k].key = slot, key
+
+
+@inline_kernel
+def prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
+    """Densities that the weights of each detection are relative to, and its chance to be new."""
+    s = w.scratch
+    for j in range(len(z)):
+        d = w.params.domain[z[j].domain]
+        s.d[j].log_ref = reference(look, z[j], d)
+        if look.cooperative:
+            s.d[j].new, s.d[j].birth = 1.0, w.params.filter[0].birth_cooperative
+            continue
+        s.d[j].cell = parent_of(
+            nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), w.params.filter[0].intensity_resolution
+        )
+        clutter = max(look.clutter_per_m2, 1e-15)
+        seen = look.p_detect * density(w.intensity, w.params, s.d[j].cell, z[j].domain, look.t)
+        seen = max(significant(seen), clutter * w.params.filter[0].birth_min / (1.0 - w.params.filter[0].birth_min))
+        s.d[j].new, s.d[j].birth = 1.0 + seen / clutter, seen / (clutter + seen)
+
+
+@inline_kernel
+def _chance_seen(w: Work, look: Row, p: Row) -> float:
+    """Probability that the look would have detected a track with prediction p."""
+    f = look.footprint
+    cap = w.feet.cap[f]
+    dx, dy, dz = p.x - cap.x, p.y - cap.y, p.z - cap.z
+    away_m = _EARTH_M * math.sqrt(dx * dx + dy * dy + dz * dz)
+    four_sigma_m = 4.0 * math.sqrt(p.ee + p.nn)
+    if away_m - four_sigma_m > cap.outer_m:
+        return 0.0
+    inside = 1.0
+    # The chord of a small cap is its arc within a thousandth up to 1,000 km; beyond, the polygon is asked.
+    if away_m + four_sigma_m > cap.inner_m or away_m > 1e6:
+        rings = w.feet.ring_start[w.feet.first[f, RINGS] : w.feet.first[f + 1, RINGS]]
+        low, high = w.feet.first[f, VERTICES], w.feet.first[f + 1, VERTICES]
+        inside = chance_inside_with(p.x, p.y, p.z, p.ee, p.en, p.nn, w.feet.vertices[low:high], rings, w.feet.edges)
+    if inside < w.params.filter[0].inside_min:
+        return 0.0
+    if inside > 1.0 - w.params.filter[0].inside_min:
+        inside = 1.0
+    if look.min_speed_mps == look.min_speed_mps:
+        sigma = math.sqrt(0.5 * (p.aa + p.bb))
+        speed = math.sqrt(p.a * p.a + p.b * p.b)
+        inside *= 0.5 * (1.0 + math.erf((speed - look.min_speed_mps) / (sigma * 1.4142135623730951)))
+    return probability(look.p_detect * inside)
+
+
+@inline_kernel
+def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
+    """Predict the candidates and write their edges; keeps those that the look touches. How many, or minus what is needed."""
+    s, bank = w.scratch, w.bank
+    listed = len(z) >= FEW
+    if listed and not hang_detections(w.cells, z, w.heads, s):
+        return -NEED_CELLS
+    widest = 0.0
+    if listed:
+        for j in range(len(z)):
+            widest = max(widest, reach_of(look, z[j], w.params))
+    kept, e = 0, 0
+    for c in range(n):
+        i = s.c[c].slot
+        b = bank.belief[i]
+        d = w.params.domain[b.domain]
+        predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c[kept].pred)
+        s.c[kept].slot = i
+        s.c[kept].r = b.r * math.exp(-d.departure * (look.t - b.tr))
+        s.c[kept].seen = 0.0
+        if look.footprint >= 0 and (w.domain_mask[look.source] >> b.domain) & 1:
+            s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred)
+        s.c[kept].miss = 1.0 - s.c[kept].r * s.c[kept].seen
+        s.c[kept].edge = e
+        after = edges_of(
+            w.params, w.pairs, w.cells, look, bank.state[i], bank.altitude[i], b, kept, z, w.heads, widest, e, s
+        )
+        if after < 0:
+            if listed:
+                unhang_detections(w.cells, len(z), w.heads, s)
+            return -NEED_EDGES if after == NO_EDGE_ROOM else -NEED_CELLS
+        if after > e or s.c[kept].seen > 0.0:
+            e = after
+            kept += 1
+    s.c[kept].edge = e
+    if listed:
+        unhang_detections(w.cells, len(z), w.heads, s)
+    return kept
+
+
+@inline_kernel
+def room_for(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
+    """Whether all that the look may write fits, and all pairs it needs are known."""
+    bank, s, m = w.bank, w.scratch, len(z)
+    contributors = 2 * m
+    known_set = -1
+    if m:
+        known_set = 0
+        if find_pair(w.pairs.sets, 0, look.source) < 0:
+            note_missing(s.missing, SOURCES, 0, look.source)
+    for c in range(n):
+        k = bank.link[s.c[c].slot]
+        contributors += k.contributors + 1
+        own = -1
+        for e in range(s.c[c].edge, s.c[c + 1].edge):
+            if s.e[e].p > OWN:
+                own = s.e[e].detection
+        if own < 0:
+            continue
+        if k.sources != known_set:
+            if find_pair(w.pairs.sets, k.sources, look.source) < 0:
+                note_missing(s.missing, SOURCES, k.sources, look.source)
+            else:
+                known_set = k.sources
+        a, b = bank.belief[s.c[c].slot].attributes, z[own].attributes
+        if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
+            note_missing(s.missing, ATTRIBUTES, a, b)
+    if s.missing[0, 0]:
+        return NEED_PAIRS
+    if bank.counters[N_FREE] < m or bank.counters[POOL_FREE] < n + m:
+        return NEED_BANK
+    if bank.counters[HEAP] + n + m > len(bank.heap) or 2 * (bank.counters[IDENTITIES] + n + m) > len(bank.identity):
+        return NEED_BANK
+    if w.cells.scalars[N_CELLS] + CELLS_A_TRACK * (n + m) > len(w.cells.row):
+        return NEED_CELLS
+    out = w.out
+    if out.n[ROWS] + n + m > len(out.rows) or out.n[EVIDENCES] + edges + m > len(out.evidence):
+        return NEED_OUTPUT
+    if out.n[CONTRIBUTORS] + contributors > len(out.contributors) or w.born[0, 0] + m + 1 > len(w.born):
+        return NEED_OUTPUT
+    cover = 0
+    if look.footprint >= 0:
+        cover = 4 * (w.feet.first[look.footprint + 1, COVERS] - w.feet.first[look.footprint, COVERS])
+    if 2 * (w.intensity.used[0] + cover + n + m) > len(w.intensity.cells):
+        return NEED_INTENSITY
+    return DONE

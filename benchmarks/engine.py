@@ -41,7 +41,7 @@ def one_by_one(objects: int, total: int, change: Change = lambda look: look) -> 
     """Looks of one report each, from when there were as many reports as objects."""
     engine = Engine(Config.of({"lag_s": 0.0}), SOURCES)
     cpu_s, done, counted, updates = 0.0, 0, 0, 0
-    for chunk in chunks(map(change, reports(objects, total))):
+    for chunk in chunks(map(change, reports(objects, total)), min(CHUNK, objects)):
         batch = engine.encode(chunk)
         took_s, out = cpu_of(lambda batch=batch: engine.process_many(batch))  # type: ignore[misc]
         if done >= objects:
@@ -50,10 +50,10 @@ def one_by_one(objects: int, total: int, change: Change = lambda look: look) -> 
     return cpu_s, (counted, updates, sum(engine.counts().values()))
 
 
-def chunks(looks: Iterable[Look]) -> Iterator[list[Look]]:
+def chunks(looks: Iterable[Look], size: int = CHUNK) -> Iterator[list[Look]]:
     """Looks as they are handed over."""
     source = iter(looks)
-    while chunk := list(islice(source, CHUNK)):
+    while chunk := list(islice(source, size)):
         yield chunk
 
 

@@ -29,6 +29,7 @@ DOMAIN = np.dtype(
         ("cooperative", "f8"),  # 1/m^2
         ("max_speed", "f8"),
         ("interval", "f8"),
+        ("stop_probability", "f8"),
         ("great_circle", "i8"),
     ]
 )
@@ -88,6 +89,7 @@ class DomainConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     cooperative_per_km2: Positive
     max_speed_mps: Positive
     interval_s: Positive
+    stop_probability: Probability
     great_circle: bool
 
 
@@ -171,6 +173,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             row["cooperative"] = d.cooperative_per_km2 * 1e-6
             row["max_speed"] = d.max_speed_mps
             row["interval"] = d.interval_s
+            row["stop_probability"] = d.stop_probability
             row["great_circle"] = d.great_circle
         numbers = np.zeros(1, FILTER)
         for name, value in msgspec.structs.asdict(self.filter).items():

@@ -131,7 +131,7 @@ def prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
 
 
 @inline_kernel
-def _chance_seen(w: Work, look: Row, p: Row) -> float:
+def _chance_seen(w: Work, look: Row, p: Row, stop_probability: float) -> float:
     """Probability that the look would have detected a track with prediction p."""
     f = look.footprint
     cap = w.feet.cap[f]
@@ -153,7 +153,8 @@ def _chance_seen(w: Work, look: Row, p: Row) -> float:
     if look.min_speed_mps == look.min_speed_mps:
         sigma = math.sqrt(0.5 * (p.aa + p.bb))
         speed = math.sqrt(p.a * p.a + p.b * p.b)
-        inside *= 0.5 * (1.0 + math.erf((speed - look.min_speed_mps) / (sigma * 1.4142135623730951)))
+        moves = 0.5 * (1.0 + math.erf((speed - look.min_speed_mps) / (sigma * 1.4142135623730951)))
+        inside *= moves * (1.0 - stop_probability)
     return probability(look.p_detect * inside)
 
 
@@ -178,7 +179,7 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
         s.c[kept].r = b.r * math.exp(-d.departure * (look.t - b.tr))
         s.c[kept].seen = 0.0
         if look.footprint >= 0 and (w.domain_mask[look.source] >> b.domain) & 1:
-            s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred)
+            s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred, d.stop_probability)
         s.c[kept].miss = 1.0 - s.c[kept].r * s.c[kept].seen
         s.c[kept].edge = e
         after = edges_of(

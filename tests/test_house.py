@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "association": {"estimation", "geodesy", "kernels"},
     "tracking": {"association", "estimation", "geodesy", "kernels", "model"},
     "feeds": {"geodesy", "kernels", "model"},
-    "outputs": {"geodesy", "kernels", "model", "tracking"},
+    "outputs": {"evaluation", "geodesy", "kernels", "model", "tracking"},
     "simulation": {"geodesy", "kernels", "model"},
     "evaluation": {"estimation", "geodesy", "kernels", "model"},
     "replay": {"feeds", "geodesy", "kernels", "model", "outputs", "tracking"},

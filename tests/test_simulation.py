@@ -14,10 +14,11 @@ import pytest
 from msgspec import structs
 from simulated import START, WGS84, Made, in_ring, ring_of, small, truth_at
 
+from apss_fusion.geodesy.positions import offsets
 from apss_fusion.geodesy.wgs84 import geodetic, geodetic_of_ecef, nvectors
 from apss_fusion.simulation import DEMO, Scenario, load, run
 from apss_fusion.simulation.messages import messages
-from apss_fusion.simulation.motion import distances, offsets, seen_from
+from apss_fusion.simulation.motion import distances, seen_from
 from apss_fusion.simulation.orbits import positions, satellites
 from apss_fusion.simulation.scenario import (
     Region,

@@ -10,8 +10,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from apss_fusion.evaluation.assignment import assign
-from apss_fusion.evaluation.positions import moves, offsets
 from apss_fusion.evaluation.records import DOMAINS, Tracks, Truth, read_tracks, read_truth
+from apss_fusion.geodesy.positions import moves, offsets
 from apss_fusion.geodesy.wgs84 import ecef, geodetic
 from apss_fusion.kernels import kernel
 

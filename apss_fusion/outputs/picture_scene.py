@@ -14,8 +14,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from apss_fusion.evaluation.positions import moves, offsets
 from apss_fusion.evaluation.records import TruthLine, read_lines
+from apss_fusion.geodesy.positions import moves, offsets
 from apss_fusion.geodesy.wgs84 import geodetic, nvectors
 from apss_fusion.model import Domain, Source, TrackEllipse, TrackStatus
 from apss_fusion.model.look import Latitude, Longitude, UtcTime

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.geodesy.positions import offsets
 from apss_fusion.model import Domain
-from apss_fusion.simulation.motion import offsets
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sgp4.api import Satrec
 
+from apss_fusion.geodesy.positions import moves, offsets
 from apss_fusion.geodesy.wgs84 import ecef, geodetic, geodetic_of_ecef, nvectors
 from apss_fusion.simulation.fleet import Fleet
 from apss_fusion.simulation.footprints import Footprint, disc, rectangle
 from apss_fusion.simulation.messages import Messages
-from apss_fusion.simulation.motion import around, distances, moves, offsets, seen_from
+from apss_fusion.simulation.motion import around, distances, seen_from
 from apss_fusion.simulation.orbits import positions
 from apss_fusion.simulation.scenario import (
     AdsbReceiver,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.geodesy.positions import moves
 from apss_fusion.geodesy.wgs84 import geodetic
 from apss_fusion.simulation.fleet import Fleet
-from apss_fusion.simulation.motion import moves
 from apss_fusion.simulation.scenario import Scenario
 from apss_fusion.simulation.traffic import generator
 

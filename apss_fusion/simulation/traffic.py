@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.geodesy.positions import moves
 from apss_fusion.geodesy.wgs84 import nvectors
 from apss_fusion.simulation.fleet import Fleet
-from apss_fusion.simulation.motion import Limits, Ways, around, distances, follow, in_disc, moves
+from apss_fusion.simulation.motion import Limits, Ways, around, distances, follow, in_disc
 from apss_fusion.simulation.networks import Network, made_network, named_network
 from apss_fusion.simulation.scenario import Scenario
 

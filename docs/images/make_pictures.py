@@ -166,7 +166,7 @@ def draw_existence() -> None:
     axes.set_ylim(0.0, 1.05)
     axes.set_xlabel("minutes (dotted: a look at one of them, without a detection)")
     axes.set_ylabel("existence_prob")
-    axes.legend(frameon=False, fontsize=8, loc="center right")
+    axes.legend(frameon=False, fontsize=8, loc="center left")
     save(drawing, "existence.png")
 
 

@@ -65,6 +65,10 @@ format: setup ## format the code and mend what the linter can mend
 bench: setup ## print every table of benchmarks/ that takes minutes
 	$(BIN)/python -m benchmarks
 
+.PHONY: bench-full
+bench-full: setup ## print the longer ones too: 100,000 ships, 500,000 objects, 1,000,000 tracks
+	$(BIN)/python -m benchmarks --full
+
 .PHONY: schemas
 schemas: setup ## write topics/schemas/ anew from the structs of apss_fusion/model/
 	$(BIN)/python -m apss_fusion.model.schemas

@@ -49,8 +49,12 @@ def _median(arguments: list[str]) -> float:
 
 def _python(arguments: list[str], site: Path = _PACKAGE.parent) -> None:
     """Run Python with the package of a folder, quietly."""
-    environment = os.environ | {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(site / "cache")}
-    subprocess.run([sys.executable, *arguments], cwd=site, env=environment, capture_output=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    if site != _PACKAGE.parent:
+        environment["XDG_CACHE_HOME"] = str(site / "cache")
+    done = subprocess.run([sys.executable, *arguments], cwd=site, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"python {' '.join(arguments)}: {done.stderr}")
 
 
 def _two_looks(path: Path) -> Path:

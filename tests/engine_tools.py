@@ -84,7 +84,7 @@ def shift(lat: float, lon: float, east_m: float, north_m: float) -> tuple[float,
 
 def distance_m(lat: float, lon: float, other_lat: float, other_lon: float) -> float:
     """Geodesic distance."""
-    return WGS84.inv(lon, lat, other_lon, other_lat)[2]
+    return float(WGS84.inv(lon, lat, other_lon, other_lat)[2])
 
 
 def disc(lat: float, lon: float, radius_m: float, corners: int = 12) -> dict[str, Any]:
@@ -97,7 +97,9 @@ def disc(lat: float, lon: float, radius_m: float, corners: int = 12) -> dict[str
 
 #: No source may be late: an engine releases a look as soon as a later one arrives.
 SOURCES = {
-    "ais": Source(modality="AIS", domains=("SEA",), max_latency_s=0.0, releasable_to=("LUX", "BEL")),
+    "ais": Source(
+        modality="AIS", domains=("SEA",), max_latency_s=0.0, releasable_to=("LUX", "BEL", "FRA", "NLD", "DEU")
+    ),
     "ais-2": Source(modality="AIS", domains=("SEA",), max_latency_s=0.0, releasable_to=("LUX",)),
     "adsb": Source(modality="ADSB", domains=("AIR",), max_latency_s=0.0),
     "sar": Source(modality="SAR", domains=("SEA",), max_latency_s=0.0, p_detect=0.9, clutter_per_km2=1e-4),
@@ -125,7 +127,9 @@ def report(t: float, lat: float, lon: float, mmsi: str | None, source: str = "ai
     return Look(look_id=name, source_id=source, time=at(t), detections=(seen(lat, lon, **(ids | fields)),))
 
 
-def scan(t: float, footprint: dict[str, Any] | None, *detections: Detection, source: str = "sar", **fields: Any) -> Look:
+def scan(
+    t: float, footprint: dict[str, Any] | None, *detections: Detection, source: str = "sar", **fields: Any
+) -> Look:
     """A look at an area."""
     values = {"look_id": f"{source}-{round(t * 1e6)}"} | fields
     return Look(source_id=source, time=at(t), footprint=footprint, detections=detections, **values)
@@ -211,7 +215,9 @@ class Scenario(NamedTuple):
             if ship["mmsi"] and rng.random() < 0.8:
                 error = rng.normal(0.0, 10.0, 2)
                 speed, course = math.hypot(*ship["v"]), math.degrees(math.atan2(*ship["v"])) % 360.0
-                kinematics = {"speed_mps": round(speed, 1), "course_deg": round(course, 1)} if rng.random() < 0.7 else {}
+                kinematics: dict[str, Any] = {}
+                if rng.random() < 0.7:
+                    kinematics = {"speed_mps": round(speed, 1), "course_deg": round(course, 1)}
                 look = report(when, *shift(lat, lon, *(here + error)), ship["mmsi"], **kinematics)
                 out.append(msgspec.structs.replace(look, look_id=f"{look.look_id}-{k}"))
             if rng.random() < 0.1:
@@ -236,9 +242,12 @@ class Scenario(NamedTuple):
         for k, ship in enumerate(ships):
             here = ship["x"] + ship["v"] * t
             if math.hypot(*(here - middle)) < 0.9 * radius and rng.random() < 0.9:
-                size = {"length_m": round(ship["length"] * rng.uniform(0.9, 1.1), 1)} if rng.random() < 0.5 else {}
-                late = {"time": at(t + 2.5)} if rng.random() < 0.3 else {}
-                found.append(seen(*shift(lat, lon, *(here + rng.normal(0.0, 50.0, 2))), f"s{k}", **size, **late))
+                fields: dict[str, Any] = {}
+                if rng.random() < 0.5:
+                    fields["length_m"] = round(ship["length"] * rng.uniform(0.9, 1.1), 1)
+                if rng.random() < 0.3:
+                    fields["time"] = at(t + 2.5)
+                found.append(seen(*shift(lat, lon, *(here + rng.normal(0.0, 50.0, 2))), f"s{k}", **fields))
         for k in range(rng.poisson(0.4)):
             found.append(seen(*shift(lat, lon, *(middle + rng.uniform(-0.5, 0.5, 2) * radius)), f"c{k}"))
         foot = disc(*shift(lat, lon, *middle), radius, int(rng.integers(3, 9)))

@@ -16,7 +16,8 @@ from apss_fusion.replay.pipeline import FuseJob, Outcome, fuse
 from apss_fusion.replay.pipeline_stop import Stop
 from apss_fusion.tracking.config import Config
 
-T0 = datetime(2026, 1, 1, tzinfo=UTC)
+#: The looks and the sentences are of the same minutes.
+T0 = datetime.fromtimestamp(STAMP, UTC)
 SOURCES = {
     "ais": Source(modality="AIS", domains=("SEA",), max_latency_s=60.0, releasable_to=("LUX",)),
     "sar": Source(modality="SAR", domains=("SEA",), max_latency_s=120.0, p_detect=0.9, clutter_per_km2=1e-4),
@@ -140,9 +141,7 @@ def accounted(summary: dict[str, Any]) -> bool:
     return bool(summary["records_in"] == sum(summary[part] for part in PARTS))
 
 
-def run(
-    folder: Path, *inputs: Path | str, stop: Stop | None = None, after: int | None = None, **job: Any
-) -> Run:
+def run(folder: Path, *inputs: Path | str, stop: Stop | None = None, after: int | None = None, **job: Any) -> Run:
     """Fuse into files of a folder; with `after` the run is stopped once so many chunks were fused."""
     folder.mkdir(exist_ok=True)
     calls = 0

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from apss_fusion.association.identity import add_identity, identity_factor, keep_two
 from apss_fusion.association.scratch import MIXTURE
+from apss_fusion.kernels import Row
 from apss_fusion.tracking.rows import BELIEF
 
 COUNT, EPS = 1000, 0.01
 ALL = np.arange(1, COUNT + 1)
 
 
-def belief(id1: int, p1: float, id2: int = 0, p2: float = 0.0) -> np.void:
+def belief(id1: int, p1: float, id2: int = 0, p2: float = 0.0) -> Row:
     b = np.zeros(1, BELIEF)[0]
     b["id1"], b["p1"], b["id2"], b["p2"] = id1, p1, id2, p2
     return b

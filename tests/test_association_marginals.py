@@ -190,9 +190,7 @@ def test_clusters_are_the_connected_parts(seed: int, n: int, m: int, density: fl
     edge = rng.random((n, m)) < density
     scratch = scratch_of(edge.astype(float), np.ones(n), np.ones(m))
     count = clusters(n, m, scratch)
-    got = [
-        scratch.c["order"][scratch.c[g]["start"] : scratch.c[g + 1]["start"]].tolist() for g in range(count)
-    ]
+    got = [scratch.c["order"][scratch.c[g]["start"] : scratch.c[g + 1]["start"]].tolist() for g in range(count)]
     group = list(range(n))
     for _ in range(n + 1):
         for j in range(m):

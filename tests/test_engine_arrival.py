@@ -7,11 +7,6 @@ from datetime import timedelta
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from apss_fusion.model import Look, Source
-from apss_fusion.tracking.engine import Rejected
 from engine_tools import (
     SOURCES,
     Scenario,
@@ -26,10 +21,16 @@ from engine_tools import (
     tick,
     with_latency,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apss_fusion.model import Look, Source
+from apss_fusion.tracking.engine import Rejected
 
 LAG = 900.0
 
 
+@settings(max_examples=50)
 @given(scenarios(10, 12), st.integers(0, 2**20), st.lists(st.integers(0, 300), max_size=4))
 def test_any_order_of_arrival_within_the_lag(scenario: Scenario, seed: int, cuts: list[int]) -> None:
     """Delays of up to the lag: the bytes of in-order arrival, and nothing is late. Broken by fusing on arrival."""
@@ -83,12 +84,15 @@ def test_the_lag_is_that_of_a_sources_domain() -> None:
     assert [(r.number, r.kind) for r in e.rejected()] == [(2, "late")]
 
 
+@settings(max_examples=40)
 @given(scenarios(6, 8), st.integers(0, 2**20))
 def test_what_is_not_used_is_said_and_changes_nothing(scenario: Scenario, seed: int) -> None:
     """Duplicates, looks with a known id and other content, and late ones among good ones: each is named by its number."""
     rng = np.random.default_rng(seed)
     looks = scenario.looks()
-    given, good, want = [], [], []
+    given: list[Look] = []
+    good: list[Look] = []
+    want: list[tuple[int, str, str | None]] = []
     for k, look in enumerate(looks):
         given.append(look)
         good.append(look)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from engine_tools import WGS84, at, config, disc, engine, fused, go, matrix, report, scan, seen, shift, tick, tracks_of
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import chi2
 
 from apss_fusion.model import Look, TrackUpdate
-from engine_tools import WGS84, at, config, disc, engine, fused, go, matrix, report, scan, seen, shift, tick, tracks_of
 
 LAT, LON = 50.0, -4.0
 Q = config().domain["SEA"].q
@@ -69,7 +70,7 @@ def test_nees_of_ships_that_report(tells: bool) -> None:
     for n, ship in enumerate(ships):
         minute = int(rng.integers(0, 3))
         while minute <= 60:
-            known = {}
+            known: dict[str, Any] = {}
             if tells:
                 speed = math.hypot(*ship.v[minute])
                 along = ship.v[minute] / speed

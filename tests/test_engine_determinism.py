@@ -7,20 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from hypothesis import given
+from engine_tools import Scenario, at, delayed, engine, lines, report, scan, scenarios, seen, shift, tick, with_latency
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apss_fusion.model import Look
 from apss_fusion.outputs.track_ndjson import encode
 from apss_fusion.tracking.batch import LookBatch
-from engine_tools import Scenario, at, delayed, engine, lines, report, scan, scenarios, seen, shift, tick, with_latency
 
 CUTS = st.lists(st.integers(0, 200), max_size=8)
 
 
-def one_by_one(looks: list[Look], **overrides: bool) -> bytes:
+def one_by_one(looks: list[Look], **overrides: Any) -> bytes:
     """Through `process`, look by look; what it returns are structs, so the text is that of a second engine."""
     e, other = engine(**overrides), engine(**overrides)
     out = []
@@ -32,6 +33,7 @@ def one_by_one(looks: list[Look], **overrides: bool) -> bytes:
     return b"".join(out)
 
 
+@settings(max_examples=40)
 @given(scenarios(10, 14), CUTS, st.booleans())
 def test_wherever_batches_are_cut(scenario: Scenario, cuts: list[int], tentative: bool) -> None:
     """Broken by anything that is done once a batch and can be seen: filing, freeing, growing, numbering."""
@@ -41,6 +43,7 @@ def test_wherever_batches_are_cut(scenario: Scenario, cuts: list[int], tentative
     assert one_by_one(looks, tentative=tentative) == whole
 
 
+@settings(max_examples=30)
 @given(scenarios(8, 10), CUTS)
 def test_as_structs_or_as_arrays(scenario: Scenario, cuts: list[int]) -> None:
     """Batches that were encoded before, joined, taken apart or put in order are the looks that they were made of."""
@@ -59,6 +62,7 @@ def test_as_structs_or_as_arrays(scenario: Scenario, cuts: list[int]) -> None:
     assert out + bytes(encode(e.flush())) == whole
 
 
+@settings(max_examples=25)
 @given(scenarios(8, 10))
 def test_an_engine_before_does_not_show(scenario: Scenario) -> None:
     """Nothing is kept between engines of one process, and reading along changes nothing."""
@@ -84,9 +88,12 @@ def crowd() -> list[Look]:
     for step in range(3):
         t = 600.0 * step
         places = [shift(10.0, 20.0, *rng.uniform(-300e3, 300e3, 2)) for _ in range(1500)]
-        looks.append(scan(t, None, *(seen(*p, f"s{k}") for k, p in enumerate(places)), source="eo", clutter_per_km2=1e-5))
+        looks.append(
+            scan(t, None, *(seen(*p, f"s{k}") for k, p in enumerate(places)), source="eo", clutter_per_km2=1e-5)
+        )
         looks += [
-            report(t + 10.0 + 0.1 * k, *shift(-60.0 + 0.2 * k, 0.3 * k - 170.0, 30.0 * step, 0.0), str(k)) for k in range(600)
+            report(t + 10.0 + 0.1 * k, *shift(-60.0 + 0.2 * k, 0.3 * k - 170.0, 30.0 * step, 0.0), str(k))
+            for k in range(600)
         ]
     return looks
 
@@ -144,7 +151,7 @@ def test_in_any_process_under_any_hash_seed() -> None:
     want = hashlib.sha256(text).hexdigest()
     folder = str(Path(__file__).parent)
     running = [
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603
             [sys.executable, "-c", RUN, folder], env={**os.environ, "PYTHONHASHSEED": seed}, stdout=subprocess.PIPE
         )
         for seed in ("1", "4242")

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from engine_tools import at, disc, engine, fused, report, scan, seen, shift, tick, tracks_of
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apss_fusion.model import Ellipse, Look, PictureTrack, TrackUpdate
 from apss_fusion.outputs.track_ndjson import encode
 from apss_fusion.tracking.engine import Engine
-from engine_tools import at, disc, engine, fused, report, scan, seen, shift, tick, tracks_of
 
 LAT, LON = 50.0, -4.0
 DEPARTURE_S = 72_000.0
 HERE = disc(LAT, LON, 40e3)
-NO_LAG = {"lag_s": 0.0}
+NO_LAG: dict[str, Any] = {"lag_s": 0.0}
 
 
 def founded(*, reports: int = 6, gap: float = 120.0, **fields: Any) -> list[Look]:
@@ -55,7 +55,7 @@ def test_outside_a_footprint_nothing_changes() -> None:
 
 
 def test_inside_and_unseen_existence_falls_as_bayes_says() -> None:
-    """r <- r (1 - pD) / (1 - r pD), look by look, until the track is lost."""
+    """R <- r (1 - pD) / (1 - r pD), look by look, until the track is lost."""
     e, _ = run(founded())
     t = 600.0
     statuses = []
@@ -169,6 +169,7 @@ def test_a_track_coasts_after_three_of_its_own_intervals() -> None:
     assert updates[-1].evidence == ()
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2**20), st.booleans())
 def test_deadlines_do_not_depend_on_who_else_looked(seed: int, tentative: bool) -> None:
     """Coasting and the end come at the same microsecond with the same bytes, whatever happens elsewhere in between.
@@ -226,7 +227,9 @@ def test_where_one_looked_in_vain_new_objects_are_less_likely() -> None:
     assert swept < 0.7 * fresh
     assert first_existence(*(scan(9_000.0 + 100.0 * k, disc(LAT + 2.0, LON, 40e3)) for k in range(3))) == fresh
     long_ago = [scan(10_000.0 - 200_000.0 + 100.0 * k, HERE) for k in range(3)]
-    later = [Look(look_id=s.look_id, source_id="sar", time=at(300.0 + k), footprint=HERE) for k, s in enumerate(long_ago)]
+    later = [
+        Look(look_id=s.look_id, source_id="sar", time=at(300.0 + k), footprint=HERE) for k, s in enumerate(long_ago)
+    ]
     ship = scan(200_000.0, HERE, seen(LAT, LON), clutter_per_km2=1e-4)
     (update,) = [u for u in fused([*later, ship], tentative=True) if u.evidence]
     assert update.existence_prob == pytest.approx(fresh, abs=0.01)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import h3.api.basic_str as h3
 import numpy as np
 import pytest
-
-from apss_fusion.model import Look, TrackUpdate
 from engine_tools import (
     WGS84,
     Scenario,
@@ -25,6 +24,8 @@ from engine_tools import (
     tick,
     tracks_of,
 )
+
+from apss_fusion.model import Look, TrackUpdate
 
 PENTAGON = h3.cell_to_latlng(sorted(h3.get_pentagons(5))[3])
 
@@ -123,8 +124,10 @@ def test_random_scenes_at_the_antimeridian(seed: int) -> None:
     assert {name: n for name, (n, _) in here.items()} == {name: n for name, (n, _) in there.items()}
 
 
-def journey(start: tuple[float, float], azimuth: float, speed: float, source: str, domain: str, step: float) -> list[Look]:
-    known = {"ids": {"icao24": "4b1800"}} if domain == "AIR" else {}
+def journey(
+    start: tuple[float, float], azimuth: float, speed: float, source: str, domain: str, step: float
+) -> list[Look]:
+    known: dict[str, Any] = {"ids": {"icao24": "4b1800"}} if domain == "AIR" else {}
     return [
         report(step * k, *go(*start, azimuth, speed * step * k), "1", source=source, domain=domain, **known)
         for k in range(30)
@@ -171,6 +174,9 @@ def test_a_footprint_across_the_antimeridian_and_round_the_pole_sees() -> None:
 
 def test_a_ship_goes_round_a_pentagon_of_the_index() -> None:
     """Thirty reports on a circle of 3 km about a pentagon's centre: one track."""
-    looks = [report(60.0 * k, *shift(*PENTAGON, *(3e3 * np.array([math.sin(0.2 * k), math.cos(0.2 * k)]))), "1") for k in range(30)]
+    looks = [
+        report(60.0 * k, *shift(*PENTAGON, *(3e3 * np.array([math.sin(0.2 * k), math.cos(0.2 * k)]))), "1")
+        for k in range(30)
+    ]
     (own,) = tracks_of(fused(looks)).values()
     assert own[-1].n_detections == 30

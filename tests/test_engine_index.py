@@ -14,14 +14,14 @@ import h3.api.basic_str as h3
 import msgspec
 import numpy as np
 import pytest
+from engine_tools import SOURCES, at, disc, distance_m, engine, go, seen
 
 from apss_fusion.model import Detection, Ellipse, Look, Source
 from apss_fusion.tracking.engine import Engine
-from engine_tools import SOURCES, at, disc, distance_m, engine, go, seen
 
 PENTAGONS = sorted(h3.get_pentagons(4))
 #: Pentagons, poles, the antimeridian, the border of two faces of the icosahedron, and plain places.
-SITES = [
+SITES: list[tuple[float, float]] = [
     *(h3.cell_to_latlng(cell) for cell in (PENTAGONS[0], PENTAGONS[5], PENTAGONS[11])),
     (89.9, 0.0),
     (-90.0, 0.0),
@@ -63,7 +63,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.engine = engine(lag_s=0.0)
-        looks = []
+        looks: list[Look] = []
         for site in SITES:
             for _ in range(35):
                 place = go(*site, self.rng.uniform(0, 360), 60e3 * math.sqrt(self.rng.random()))
@@ -167,7 +167,11 @@ def test_scans_of_footprints(world: World, gap_s: float, sigma_m: float) -> None
     changed = 0
     for site in SITES:
         radius = 10.0 ** world.rng.uniform(4.0, 5.7)
-        near = [d for d in world.detections(60.0 + gap_s, sigma_m, 120, 30.0) if distance_m(d.lat, d.lon, *site) < 0.9 * radius]
+        near = [
+            d
+            for d in world.detections(60.0 + gap_s, sigma_m, 120, 30.0)
+            if distance_m(d.lat, d.lon, *site) < 0.9 * radius
+        ]
         look = Look(
             look_id="q",
             source_id="eo",
@@ -206,9 +210,7 @@ def test_a_vague_detection_at_the_rim_of_a_footprint() -> None:
     world = single(speed_mps=0.0, course_deg=0.0, speed_sigma_mps=0.1, ellipse=Ellipse(20.0, 20.0, 0.0))
     middle = go(40.0, -30.0, 80.0, 30e3)
     spot = seen(*middle, "d", ellipse=Ellipse(24.5e3, 24.5e3, 0.0))
-    look = Look(
-        look_id="q", source_id="eo", time=at(30.0), footprint=disc(*middle, 4e3), detections=(spot,), **DENSE
-    )
+    look = Look(look_id="q", source_id="eo", time=at(30.0), footprint=disc(*middle, 4e3), detections=(spot,), **DENSE)
     assert check(world, look) == 1
 
 
@@ -233,7 +235,8 @@ def test_a_detection_long_after_its_look(track: str, detection: str, own_time_s:
     for count in (1, 10):
         world = single(track)
         spots = [
-            seen(*go(40.0 + 1e-4 * k, -30.0, 90.0, away_m), f"d{k}", detection, time=at(20.0 + own_time_s)) for k in range(count)
+            seen(*go(40.0 + 1e-4 * k, -30.0, 90.0, away_m), f"d{k}", detection, time=at(20.0 + own_time_s))
+            for k in range(count)
         ]
         look = Look(look_id="q", source_id="eo", time=at(20.0), detections=tuple(spots), **DENSE)
         assert check(world, look) == 1

@@ -9,12 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from apss_fusion.model import Look, Source
-from apss_fusion.outputs.track_ndjson import encode
-from apss_fusion.tracking.engine import Engine, StateError
 from engine_tools import (
     SOURCES,
     Scenario,
@@ -30,6 +24,12 @@ from engine_tools import (
     tick,
     with_latency,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apss_fusion.model import Look, Source
+from apss_fusion.outputs.track_ndjson import encode
+from apss_fusion.tracking.engine import Engine, StateError
 
 Records = list[tuple[str, bytes | None]]
 
@@ -63,6 +63,7 @@ def restarted(
 CUTS = st.lists(st.integers(0, 400), min_size=1, max_size=5)
 
 
+@settings(max_examples=40)
 @given(scenarios(10, 14), CUTS, st.booleans())
 def test_a_restart_does_not_show(scenario: Scenario, cuts: list[int], tentative: bool) -> None:
     """Broken by any field that is not in the records, by a number of one process in them, by an order of slots."""
@@ -81,6 +82,7 @@ def two_more_hours(seed: int) -> list[Look]:
     return sorted(out, key=lambda look: look.time)
 
 
+@settings(max_examples=40)
 @given(scenarios(8, 10), CUTS)
 def test_a_restart_does_not_show_while_looks_wait(scenario: Scenario, cuts: list[int]) -> None:
     """With a lag: looks that were held back, their footprints, ids that were met."""
@@ -93,6 +95,7 @@ def test_a_restart_does_not_show_while_looks_wait(scenario: Scenario, cuts: list
     assert restarted(looks, at, scenario.seed, sources) == want
 
 
+@settings(max_examples=25)
 @given(scenarios(6, 8), CUTS)
 def test_pictures_go_on_where_they_were(scenario: Scenario, cuts: list[int]) -> None:
     looks = scenario.looks()
@@ -126,7 +129,19 @@ def test_sources_that_are_not_registered_and_rich_attributes() -> None:
         t = 60.0 * k
         fields = {"ids": {"mmsi": str(k % 2), "name": f"N{k % 3}"}, "class_probs": {"cargo": 0.7, "tug": 0.3}}
         looks.append(report(t, 50.0, 0.0, None, source=f"ais/{k % 3}", length_m=100.0 + k, width_m=20.0, **fields))
-        looks.append(report(t + 1.0, 50.1, 0.0, None, source="adsb", domain="AIR", alt_m=9000.0, alt_datum="BARO", ids={"icao24": "a"}))
+        looks.append(
+            report(
+                t + 1.0,
+                50.1,
+                0.0,
+                None,
+                source="adsb",
+                domain="AIR",
+                alt_m=9000.0,
+                alt_datum="BARO",
+                ids={"icao24": "a"},
+            )
+        )
         looks.append(report(t + 2.0, 50.2, 0.0, None, source="stranger", domain="GROUND", class_probs={"truck": 0.9}))
     assert restarted(looks, [3, 10, 17, 30], 1) == lines(looks)
 

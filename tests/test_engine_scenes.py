@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
+from engine_tools import at, disc, distance_m, fused, matrix, report, scan, seen, shift, tracks_of
 
 from apss_fusion.model import Ellipse, Look, TrackUpdate
-from engine_tools import at, disc, distance_m, fused, matrix, report, scan, seen, shift, tracks_of
 
 LAT, LON = 50.0, -4.0
 
@@ -27,10 +28,8 @@ def sailing(
 ) -> list[Look]:
     """Reports of a ship on a straight course, with speed and course where `tell`."""
     course = math.degrees(math.atan2(*velocity)) % 360.0
-    known = {"speed_mps": math.hypot(*velocity), "course_deg": course} if tell else {}
-    return [
-        report(t, *place(start[0] + velocity[0] * t, start[1] + velocity[1] * t), mmsi, **known) for t in times
-    ]
+    known: dict[str, Any] = {"speed_mps": math.hypot(*velocity), "course_deg": course} if tell else {}
+    return [report(t, *place(start[0] + velocity[0] * t, start[1] + velocity[1] * t), mmsi, **known) for t in times]
 
 
 def one_track(updates: list[TrackUpdate]) -> list[TrackUpdate]:
@@ -143,7 +142,12 @@ def test_a_range_rate_tells_velocity() -> None:
     def looks(rate: bool) -> list[Look]:
         out = []
         for k in range(3):
-            known = {"range_rate_mps": 12.0, "range_rate_sigma_mps": 0.3, "los_az_deg": 0.0, "los_el_deg": -10.0}
+            known: dict[str, Any] = {
+                "range_rate_mps": 12.0,
+                "range_rate_sigma_mps": 0.3,
+                "los_az_deg": 0.0,
+                "los_el_deg": -10.0,
+            }
             car = seen(*place(0.0, 12.0 * 30.0 * k), domain="GROUND", **(known if rate else {}))
             out.append(scan(30.0 * k, disc(LAT, LON, 20e3), car, source="gmti"))
         return out
@@ -178,7 +182,9 @@ def test_a_source_that_may_not_initiate_founds_nothing() -> None:
 def test_a_detection_of_unknown_domain_updates_a_ship() -> None:
     looks = sailing("235000001", range(0, 1800, 180))
     spot = seen(*place(5.0, 6.0 * 1700.0), domain="UNKNOWN")
-    updates = one_track(fused([*looks, scan(1700.0, None, spot, source="eo"), report(1900.0, *place(0.0, 11_400.0), "235000001")]))
+    updates = one_track(
+        fused([*looks, scan(1700.0, None, spot, source="eo"), report(1900.0, *place(0.0, 11_400.0), "235000001")])
+    )
     assert updates[-1].domain == "SEA"
     assert {c.source_id for c in updates[-1].contributors} == {"ais", "eo"}
 
@@ -205,7 +211,9 @@ def meeting(heights: tuple[float | None, float | None]) -> list[TrackUpdate]:
         plots = []
         for name, side, height in (("a", 1.0, heights[0]), ("b", -1.0, heights[1])):
             error = rng.normal(0.0, 50.0, 2)
-            known = {"alt_m": height, "alt_datum": "HAE", "alt_sigma_m": 30.0} if height is not None else {}
+            known: dict[str, Any] = (
+                {"alt_m": height, "alt_datum": "HAE", "alt_sigma_m": 30.0} if height is not None else {}
+            )
             here = place(side * 20.0 * abs(t - 145.0) + error[0], 200.0 * t + error[1])
             plots.append(seen(*here, name, "AIR", **known))
         looks.append(scan(t, disc(LAT, LON, 200e3), *plots, source="radar"))
@@ -240,8 +248,16 @@ def test_looks_of_one_time_go_by_source_then_look_id() -> None:
         return Look(look_id=name, source_id=source, time=at(t), detections=(seen(LAT, LON, ids={"mmsi": "1"}),))
 
     start = [ship(f"start{k}", "ais", 10.0 * k) for k in range(3)]
-    same = [ship("b", "ais", 100.0), ship("a", "ais-2", 100.0), ship("a2", "ais", 100.0), ship("long-name-1", "ais-2", 100.0)]
-    same += [ship("a-name-of-more-than-16-bytes-2", "ais-2", 100.0), ship("a-name-of-more-than-16-bytes-1", "ais-2", 100.0)]
+    same = [
+        ship("b", "ais", 100.0),
+        ship("a", "ais-2", 100.0),
+        ship("a2", "ais", 100.0),
+        ship("long-name-1", "ais-2", 100.0),
+    ]
+    same += [
+        ship("a-name-of-more-than-16-bytes-2", "ais-2", 100.0),
+        ship("a-name-of-more-than-16-bytes-1", "ais-2", 100.0),
+    ]
     rng = np.random.default_rng(0)
     for _ in range(5):
         looks = [*start, *(same[k] for k in rng.permutation(len(same)))]

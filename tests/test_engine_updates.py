@@ -12,12 +12,6 @@ import h3.api.basic_str as h3
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from apss_fusion.model import Look, Source, TrackUpdate
-from apss_fusion.outputs.track_ndjson import encode
-from apss_fusion.tracking.filter import TRACK_NAMESPACE
 from engine_tools import (
     SOURCES,
     Scenario,
@@ -33,14 +27,22 @@ from engine_tools import (
     tracks_of,
     with_latency,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_looks import looks as any_looks
+
+from apss_fusion.model import Look, Source, TrackUpdate
+from apss_fusion.outputs.track_ndjson import encode
+from apss_fusion.tracking.filter import TRACK_NAMESPACE
 
 #: A minus sign before a number that is zero.
 NEGATIVE_ZERO = re.compile(rb"[:\[,]-0(?:\.0*)?(?:[eE][+-]?\d+)?[,\]}]")
 _DECODE = msgspec.json.Decoder(TrackUpdate).decode
 
 
-def published(looks: list[Look], sources: dict[str, Source] | None = None, tentative: bool = False) -> list[TrackUpdate]:
+def published(
+    looks: list[Look], sources: dict[str, Source] | None = None, tentative: bool = False
+) -> list[TrackUpdate]:
     """The updates of the lines that are written: nothing in them may be NaN, infinite or -0.0."""
     e = engine(sources, tentative=tentative)
     text = bytes(encode(e.process_many(looks))) + bytes(encode(e.flush()))
@@ -110,12 +112,14 @@ def check_history(own: list[TrackUpdate], tentative: bool) -> None:
     assert len({u.domain for u in own if u.domain != "UNKNOWN"}) <= 1
 
 
+@settings(max_examples=50)
 @given(scenarios(10, 14), st.booleans())
 def test_updates_of_random_scenes_are_well_formed(scenario: Scenario, tentative: bool) -> None:
     looks = [*scenario.looks(), tick(100_000.0)]
     check(published(looks, tentative=tentative), tentative)
 
 
+@settings(max_examples=30)
 @given(scenarios(6, 8))
 def test_also_where_looks_come_late(scenario: Scenario) -> None:
     rng = np.random.default_rng(scenario.seed)
@@ -130,6 +134,7 @@ def test_whatever_is_in_the_looks(looks: list[Look]) -> None:
     check(published(looks, sources, tentative=True), True)
 
 
+@settings(max_examples=30)
 @given(scenarios(8, 10))
 def test_a_track_is_named_by_its_founding_detection(scenario: Scenario) -> None:
     """UUIDv5 of source_id/look_id/detection_id: no counter, no random number."""
@@ -141,6 +146,7 @@ def test_a_track_is_named_by_its_founding_detection(scenario: Scenario) -> None:
         assert str(uuid5(TRACK_NAMESPACE, text)) == name
 
 
+@settings(max_examples=25)
 @given(scenarios(8, 10))
 def test_evidence_names_detections_of_looks_that_were_given(scenario: Scenario) -> None:
     looks = scenario.looks()
@@ -182,7 +188,9 @@ def test_a_ship_at_the_origin_has_no_negative_zero() -> None:
 def marked(*sources: str) -> TrackUpdate:
     register = {
         "open": Source(modality="AIS", releasable_to=("LUX", "BEL", "FRA"), caveats=("A",)),
-        "nato": Source(modality="AIS", classification="NATO RESTRICTED", releasable_to=("BEL", "LUX"), caveats=("B", "A")),
+        "nato": Source(
+            modality="AIS", classification="NATO RESTRICTED", releasable_to=("BEL", "LUX"), caveats=("B", "A")
+        ),
         "own": Source(modality="AIS", classification="SECRET", releasable_to=("LUX",)),
         "nobody": Source(modality="AIS", classification="CONFIDENTIAL"),
     }

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from filterpy.kalman import KalmanFilter
+from filterpy.kalman import KalmanFilter  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -20,6 +20,7 @@ from apss_fusion.estimation.altitude import (
     predict_altitude,
     update_altitude,
 )
+from apss_fusion.kernels import Row
 from apss_fusion.tracking.rows import DETECTION
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -27,7 +28,7 @@ HAE, BARO = 1, 3
 T = 1.7e9
 
 
-def known(rng: np.random.Generator) -> np.void:
+def known(rng: np.random.Generator) -> Row:
     row = np.zeros(1, ALTITUDE)[0]
     sigma = 10.0 ** rng.uniform(0, 2), 10.0 ** rng.uniform(-1, 1)
     row["h"], row["w"], row["t"] = rng.uniform(0, 12_000), rng.normal(0, 10), T
@@ -35,7 +36,7 @@ def known(rng: np.random.Generator) -> np.void:
     return row
 
 
-def seen(alt: float = math.nan, sigma: float = 15.0, climb: float = math.nan, datum: int = HAE) -> np.void:
+def seen(alt: float = math.nan, sigma: float = 15.0, climb: float = math.nan, datum: int = HAE) -> Row:
     z = np.zeros(1, DETECTION)[0]
     z["alt"], z["alt_var"], z["climb"], z["climb_var"], z["datum"] = alt, sigma**2, climb, 1.0, datum
     return z

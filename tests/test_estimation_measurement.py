@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filterpy.kalman import KalmanFilter
+from engine_tools import assert_same_covariance, covariance, covariance_of, set_covariance
+from filterpy.kalman import KalmanFilter  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -21,20 +22,20 @@ from apss_fusion.estimation.measurement import (
     update,
 )
 from apss_fusion.estimation.motion import STATE
+from apss_fusion.kernels import Row
 from apss_fusion.tracking.rows import DETECTION
-from engine_tools import assert_same_covariance, covariance, covariance_of, set_covariance
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def prediction(rng: np.random.Generator) -> np.void:
+def prediction(rng: np.random.Generator) -> Row:
     row = np.zeros(1, STATE)[0]
     row["x"], row["a"], row["b"] = 1.0, *rng.normal(0.0, 10.0, 2)
     set_covariance(row, covariance(rng))
     return row
 
 
-def detection(rng: np.random.Generator, dt: float = 0.0, velocity: bool = False, rate: bool = False) -> np.void:
+def detection(rng: np.random.Generator, dt: float = 0.0, velocity: bool = False, rate: bool = False) -> Row:
     """A detection row whose R is not far below any P of `covariance` (a millionth of its variance at most)."""
     z = np.zeros(1, DETECTION)[0]
     for name in ("va", "vb", "vaa", "vab", "vbb", "rate", "rate_var", "alt", "climb", "length_m", "width_m"):

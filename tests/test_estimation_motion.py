@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from filterpy.kalman import KalmanFilter
+from engine_tools import assert_same_covariance, covariance, covariance_of, set_covariance
+from filterpy.kalman import KalmanFilter  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,7 +18,6 @@ from scipy.linalg import expm
 
 from apss_fusion.estimation.motion import STATE, position_variance, predict, process_noise, reach_m
 from apss_fusion.geodesy.wgs84 import ECCENTRICITY_SQ, SEMI_MAJOR_M, geodetic, nvectors
-from engine_tools import assert_same_covariance, covariance, covariance_of, set_covariance
 
 WGS84 = Geod(ellps="WGS84")
 SEEDS = st.integers(0, 2**32 - 1)
@@ -38,7 +39,7 @@ def place(row: np.void) -> tuple[float, float]:
 
 def metres(row: np.void, lat: float, lon: float) -> float:
     own_lat, own_lon = place(row)
-    return WGS84.inv(own_lon, own_lat, lon, lat)[2]
+    return float(WGS84.inv(own_lon, own_lat, lon, lat)[2])
 
 
 # ---------------------------------------------------------------------------------------- process noise
@@ -55,12 +56,15 @@ def test_process_noise_is_the_integral_of_its_definition(q: float, g: float, t: 
     def x(s: float) -> float:
         return -math.expm1(-u * s) / u if u > 0.0 else s
 
-    want = [
-        quad(lambda s: f(s) * h(s), 0.0, 1.0, epsabs=0.0, epsrel=1e-12, limit=400, points=[min(1.0, 5.0 / (u + 5.0))])[0]
-        for f, h in ((x, x), (x, v), (v, v))
-    ]
+    def integral(of: Callable[[float], float]) -> float:
+        kink = min(1.0, 5.0 / (u + 5.0))
+        return float(quad(of, 0.0, 1.0, epsabs=0.0, epsrel=1e-12, limit=400, points=[kink])[0])
+
+    want = integral(lambda s: x(s) ** 2), integral(lambda s: x(s) * v(s)), integral(lambda s: v(s) ** 2)
     if g * t <= 700.0:
-        assert process_noise(q, g, t) == pytest.approx([q * t**3 * want[0], q * t**2 * want[1], q * t * want[2]], rel=1e-9)
+        assert process_noise(q, g, t) == pytest.approx(
+            [q * t**3 * want[0], q * t**2 * want[1], q * t * want[2]], rel=1e-9
+        )
 
 
 @given(st.floats(0.0, 5.0), st.floats(1.0, 1e5))
@@ -117,11 +121,11 @@ def test_noise_of_a_long_gap_grows_like_its_square_root() -> None:
 def noise_matrix(q: float, g: float, dt: float) -> NDArray[np.float64]:
     qxx, qxv, qvv = process_noise(q, g, dt)
     qxv = math.copysign(qxv, dt)
-    return np.kron([[qxx, qxv], [qxv, qvv]], np.eye(2))
+    return np.kron(np.array([[qxx, qxv], [qxv, qvv]]), np.eye(2))
 
 
 def transition(dt: float) -> NDArray[np.float64]:
-    return np.kron([[1.0, dt], [0.0, 1.0]], np.eye(2))
+    return np.kron(np.array([[1.0, dt], [0.0, 1.0]]), np.eye(2))
 
 
 @given(SEEDS, st.floats(-3e4, 3e4), st.booleans())
@@ -177,7 +181,11 @@ def test_bounds_of_the_index_hold(seed: int) -> None:
 
 
 @given(
-    st.floats(-90.0, 90.0), st.floats(-180.0, 180.0), st.floats(-180.0, 180.0), st.floats(1.0, 300.0), st.floats(-3600.0, 3600.0)
+    st.floats(-90.0, 90.0),
+    st.floats(-180.0, 180.0),
+    st.floats(-180.0, 180.0),
+    st.floats(1.0, 300.0),
+    st.floats(-3600.0, 3600.0),
 )
 def test_aircraft_follow_the_geodesic(lat: float, lon: float, azimuth: float, speed: float, dt: float) -> None:
     """An hour at 300 m/s over any place, also over a pole and the antimeridian: position and course of GeographicLib."""
@@ -216,7 +224,9 @@ def test_ships_beyond_85_degrees_leave_the_rhumb_line() -> None:
 def test_a_turn_keeps_what_is_known(seed: int) -> None:
     """Over a pole the frame turns by up to half a turn: eigenvalues and both traces of P stay, the velocity's length too."""
     rng = np.random.default_rng(seed)
-    rows = state(float(rng.uniform(86.0, 89.99) * rng.choice([-1, 1])), rng.uniform(-180, 180), *rng.normal(0.0, 150.0, 2))
+    rows = state(
+        float(rng.uniform(86.0, 89.99) * rng.choice([-1, 1])), rng.uniform(-180, 180), *rng.normal(0.0, 150.0, 2)
+    )
     p = covariance(rng)
     set_covariance(rows[0], p)
     dt = rng.uniform(10.0, 2000.0)
@@ -272,7 +282,11 @@ def rhumb(lat: float, lon: float, east_mps: float, north_mps: float, dt: float) 
 
 
 @given(
-    st.floats(-84.0, 84.0), st.floats(-180.0, 180.0), st.floats(-180.0, 180.0), st.floats(0.5, 15.0), st.floats(-21_600.0, 21_600.0)
+    st.floats(-84.0, 84.0),
+    st.floats(-180.0, 180.0),
+    st.floats(-180.0, 180.0),
+    st.floats(0.5, 15.0),
+    st.floats(-21_600.0, 21_600.0),
 )
 def test_ships_hold_their_course(lat: float, lon: float, azimuth: float, speed: float, dt: float) -> None:
     """Six hours on a rhumb line, to second order: the rest is a fifth of the squared convergence of the meridians."""

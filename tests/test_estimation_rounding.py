@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from engine_tools import covariance, covariance_of, set_covariance
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,13 +22,13 @@ from apss_fusion.estimation.rounding import (
     to_grid,
 )
 from apss_fusion.geodesy.wgs84 import nvectors
-from engine_tools import covariance, covariance_of, set_covariance
+from apss_fusion.kernels import Row
 
 SEEDS = st.integers(0, 2**32 - 1)
 EARTH_M = 6_371_008.8
 
 
-def random_state(seed: int) -> np.void:
+def random_state(seed: int) -> Row:
     rng = np.random.default_rng(seed)
     row = np.zeros(1, STATE)[0]
     row["x"], row["y"], row["z"] = nvectors(rng.uniform(-90, 90), rng.uniform(-180, 180))[0]
@@ -36,7 +37,7 @@ def random_state(seed: int) -> np.void:
     return row
 
 
-def rounded(row: np.void) -> np.void:
+def rounded(row: np.void) -> Row:
     out = np.array([row], row.dtype)[0]
     round_state(out)
     return out
@@ -120,7 +121,7 @@ def test_significant_keeps_eight_bits(v: float, negative: bool) -> None:
     out = significant(-v if negative else v)
     mantissa, _ = math.frexp(out)
     assert mantissa * 2.0**BITS == int(mantissa * 2.0**BITS)
-    assert abs(abs(out) - v) <= 2.0 ** -(BITS) * v
+    assert abs(abs(out) - v) <= 2.0**-(BITS) * v
     assert significant(out) == out
     assert (out < 0.0) == negative
 

@@ -79,19 +79,29 @@ class Cells(NamedTuple):
 def new_cells(capacity: int) -> Cells:
     """An empty table with room for `capacity` cells, one of which is the globe."""
     capacity = max(capacity, 1)
-    row = np.zeros(capacity, CELL)
-    row["key"], row["level"] = 0, -1
-    for name in ("parent", "child", "sibling", "ring"):
-        row[name] = -1
+    # Rows are set when their cell is interned: memory that no cell uses is never touched.
     cells = Cells(
         np.full(1 << max(4, (2 * capacity - 1).bit_length()), -1, np.int32),
-        row,
-        np.full(capacity, -1, np.int32),
+        np.zeros(capacity, CELL),
+        np.zeros(capacity, np.int32),
         np.zeros(16, np.int64),
     )
+    _clear(cells, GLOBE)
     cells.row["level"][GLOBE] = GLOBE_LEVEL
     cells.scalars[N_CELLS] = 1
     return cells
+
+
+@lean_kernel
+def _clear(cells: Cells, cid: int) -> None:
+    """Make the row of a cell that of one without relations."""
+    row = cells.row[cid]
+    row.key = 0
+    row.parent = row.child = row.sibling = -1
+    row.ring_n = 0
+    for k in range(6):
+        row.ring[k] = -1
+    cells.head[cid] = -1
 
 
 def grown(cells: Cells, capacity: int) -> Cells:
@@ -176,6 +186,7 @@ def intern(cells: Cells, key: np.uint64, x: float, y: float, z: float, digits: N
                 i, j = lattice_parent(i, j, r)
         cid = cells.scalars[N_CELLS]
         cells.scalars[N_CELLS] += 1
+        _clear(cells, cid)
         _put(cells.table, key, cid)
         cells.row[cid].key = key
         cells.row[cid].level = level

@@ -179,8 +179,9 @@ def _copy_posterior(a: Row, b: Row) -> None:
 
 
 @lean_kernel
-def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64], scratch: Scratch) -> bool:
-    """Hang the detections of a look on their cells at every level; heads: by cid, -1 on entry.
+def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int32], scratch: Scratch) -> bool:
+    """Hang the detections of a look on their cells at every level; heads: by cid, 0 on entry;
+    lists hold numbers from 1.
 
     Returns false, with nothing hung, where the cells need more room.
     """
@@ -195,18 +196,18 @@ def hang_detections(cells: Cells, z: NDArray[np.void], heads: NDArray[np.int64],
         cid = np.int64(scratch.d[j].cid)
         for level in range(GLOBE_LEVEL + 1):
             scratch.d_next[level, j] = heads[cid]
-            heads[cid] = j
+            heads[cid] = j + 1
             cid = np.int64(cells.row[cid].parent)
     return True
 
 
 @lean_kernel
-def unhang_detections(cells: Cells, n: int, heads: NDArray[np.int64], scratch: Scratch) -> None:
+def unhang_detections(cells: Cells, n: int, heads: NDArray[np.int32], scratch: Scratch) -> None:
     """Make the lists of `hang_detections` empty again."""
     for j in range(n):
         cid = np.int64(scratch.d[j].cid)
         while cid >= 0:
-            heads[cid] = -1
+            heads[cid] = 0
             cid = np.int64(cells.row[cid].parent)
 
 
@@ -221,7 +222,7 @@ def edges_of(
     b: Row,
     i: int,
     z: NDArray[np.void],
-    heads: NDArray[np.int64],
+    heads: NDArray[np.int32],
     widest_m: float,
     e: int,
     scratch: Scratch,
@@ -260,7 +261,7 @@ def edges_of(
             cid = np.int64(cells.row[cid].parent)
         ring_n = cells.row[cid].ring_n
     for k in range(-1, ring_n):
-        j = heads[cid if k < 0 else cells.row[cid].ring[k]]
+        j = np.int64(heads[cid if k < 0 else cells.row[cid].ring[k]]) - 1
         while j >= 0:
             if e == len(scratch.e):
                 return NO_EDGE_ROOM
@@ -285,7 +286,7 @@ def edges_of(
                     _copy_posterior(moved_aside, scratch.e[at].posterior)
                 scratch.e[at].detection, scratch.e[at].weight = j, w
                 e += 1
-            j = scratch.d_next[level, j]
+            j = scratch.d_next[level, j] - 1
     return e
 
 

@@ -141,7 +141,6 @@ class Attributes:
         self.class_json = FragmentTable()
         self.pairs = PairTable(self._merge)
         self._contents: list[bytes] = []
-        self._maps: list[tuple[dict[str, str], dict[str, float]]] = []
         self._identities: NDArray[np.uint64] = np.zeros(256, np.uint64)
         self._numbers: dict[bytes, int] = {}
         # Spellings that were met, to their numbers: only a cache, emptied when it is full.
@@ -190,11 +189,11 @@ class Attributes:
 
     def ids(self, number: int) -> dict[str, str]:
         """A copy of the ids."""
-        return dict(self._maps[number][0])
+        return _IDS.decode(self.ids_json.get(number)) or {}
 
     def classes(self, number: int) -> dict[str, float]:
         """A copy of the class probabilities."""
-        return dict(self._maps[number][1])
+        return _CLASSES.decode(self.class_json.get(number)) or {}
 
     @property
     def identities(self) -> NDArray[np.uint64]:
@@ -231,7 +230,6 @@ class Attributes:
             self.ids_json.append(ids_json)
             self.class_json.append(class_json)
             self._contents.append(content)
-            self._maps.append((ids, classes))
             if number >= len(self._identities):
                 self._identities = _grown(self._identities, number + 1)
             self._identities[number] = identity_of(ids)
@@ -245,8 +243,8 @@ class Attributes:
     def _merge(self, a: int, b: int) -> tuple[int, float]:
         if a == 0 or b == 0:
             return a or b, 1.0
-        ids_a, classes_a = self._maps[a]
-        ids_b, classes_b = self._maps[b]
+        ids_a, classes_a = self.ids(a), self.classes(a)
+        ids_b, classes_b = self.ids(b), self.classes(b)
         classes, factor = merge_classes(classes_a, classes_b)
         return self._intern(ids_a | ids_b, classes), factor
 

@@ -72,7 +72,7 @@ class Filter:
             pairs=self._pairs(),
             feet=self._footprints.feet([]),
             scratch=new_scratch(1024, 4096, 1024, GLOBE_LEVEL + 1),
-            heads=np.full(len(cells.row), -1, np.int64),
+            heads=np.zeros(len(cells.row), np.int32),
             out=new_output(8192, 16384, 32768),
             domain_mask=np.zeros(0, np.int64),
             born=np.zeros((4096, 2), np.int64),
@@ -175,7 +175,7 @@ class Filter:
             self.track_id = np.concatenate([self.track_id, np.zeros_like(self.track_id)])
         elif need == NEED_CELLS:
             cells = cell_table.grown(w.cells, 2 * len(w.cells.row))
-            self.work = w._replace(cells=cells, heads=np.full(len(cells.row), -1, np.int64))
+            self.work = w._replace(cells=cells, heads=np.zeros(len(cells.row), np.int32))
         elif need == NEED_INTENSITY:
             self.work = w._replace(intensity=intensities.grown(w.intensity, 2 * len(w.intensity.cells)))
         elif need == NEED_PAIRS:
@@ -228,7 +228,7 @@ class Filter:
         bank = self.work.bank
         slots = banks.alive(bank)
         cells = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * len(slots)))
-        self.work = self.work._replace(cells=cells, heads=np.full(len(cells.row), -1, np.int64))
+        self.work = self.work._replace(cells=cells, heads=np.zeros(len(cells.row), np.int32))
         bank.link["cid"] = -1
         _file_all(self.work, slots)
 
@@ -280,12 +280,10 @@ class Filter:
         except ValueError as error:
             raise StateError(f"engine state: the record of a cell is damaged: {error}") from None
         n = len(tracks)
-        rows = [(source, count, last) for entries in tracks.contributors for source, count, last in entries]
-        counts = np.array([len(entries) for entries in tracks.contributors], np.int64)
+        rows, counts = tracks.contributors, tracks.contributor_counts
         bank = banks.new_bank(max(1024, n + n // 4, len(rows) // 2 + 64))
         # Slots come in their order: 0 to n.
-        for _ in range(n):
-            banks.take_slot(bank)
+        _take_slots(bank, n)
         bank.state[:n], bank.altitude[:n], bank.belief[:n] = tracks.state, tracks.altitude, tracks.belief
         self.track_id = np.zeros((len(bank.link), 16), np.uint8)
         self.track_id[:n] = tracks.track_id
@@ -296,14 +294,14 @@ class Filter:
             tracks.detections,
             tracks.sources,
         )
-        _load_contributors(bank, counts, np.array(rows, np.float64).reshape(-1, 3))
+        _load_contributors(bank, counts, rows)
         banks.rebuild_identities(bank)
         start_calendar(bank, t)
         table = intensities.new_intensity(2 * len(cells) + 256)
         _load_intensity(table, cell_keys, cell_rows)
         grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
         self.work = self.work._replace(
-            bank=bank, cells=grid, heads=np.full(len(grid.row), -1, np.int64), intensity=table
+            bank=bank, cells=grid, heads=np.zeros(len(grid.row), np.int32), intensity=table
         )
         _file_all(self.work, np.arange(n))
         bank.link["changed"] = 0
@@ -314,6 +312,12 @@ def _file_all(w: Work, slots: NDArray[np.int64]) -> None:
     """File tracks from where they are in their own rows; what they have by themselves stays where it was in time."""
     for i in slots:
         file_track(w.bank, w.cells, w.params, i, w.bank.state[i], w.scratch.digits, w.bank.state[i].t)
+
+
+@kernel
+def _take_slots(bank: Bank, n: int) -> None:
+    for _ in range(n):
+        banks.take_slot(bank)
 
 
 @kernel

@@ -120,14 +120,15 @@ def track_records(
     _contributor_rows(slots, bank.link, bank.pool, rows)
     entries = [(register.names[int(s)], int(n), t) for s, n, t in rows.tolist()]
     ends = np.cumsum(counts).tolist()
-    starts = [0, *ends[:-1]]
+    starts = (np.cumsum(counts) - counts).tolist()
     link = bank.link[slots]
     known = bank.altitude["hh"][slots] > 0.0
     contents = attributes.contents
+    members = {m: register.set_members(m) for m in dict.fromkeys(link["sources"].tolist())}
     encode = msgspec.msgpack.Encoder().encode
     return [
-        (TRACK + key, encode((s, a if k else b"", b, contents[n], q, d, entries[i:j])))
-        for key, s, a, k, b, n, q, d, i, j in zip(
+        (TRACK + key, encode((s, a if k else b"", b, contents[n], q, d, entries[i:j], members[m])))
+        for key, s, a, k, b, n, q, d, i, j, m in zip(
             _hex_ids(ids[slots]),
             states,
             altitudes,
@@ -138,6 +139,7 @@ def track_records(
             link["detections"].tolist(),
             starts,
             ends,
+            link["sources"].tolist(),
             strict=True,
         )
     ]
@@ -153,7 +155,9 @@ def _hex_ids(ids: NDArray[np.uint8]) -> list[str]:
     return [text[at : at + 32] for at in range(0, len(text), 32)]
 
 
-_TRACK = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, bytes, int, int, list[tuple[str, int, float]]])
+_TRACK = msgspec.msgpack.Decoder(
+    tuple[bytes, bytes, bytes, bytes, int, int, list[tuple[str, int, float]], tuple[str, ...]]
+)
 
 
 class LoadedTracks:
@@ -169,19 +173,22 @@ class LoadedTracks:
             nothing = bytes(ALTITUDE.itemsize)
             self.altitude = np.frombuffer(b"".join([d[1] or nothing for d in decoded]), ALTITUDE)
             self.belief = np.frombuffer(b"".join([d[2] for d in decoded]), BELIEF).copy()
-            self.belief["attributes"] = [attributes.number_of_content(d[3]) for d in decoded]
+            numbers = {content: attributes.number_of_content(content) for content in dict.fromkeys(d[3] for d in decoded)}
+            self.belief["attributes"] = [numbers[d[3]] for d in decoded]
         except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(f"engine state: a track record is damaged: {error}") from None
         if not len(self.track_id) == len(self.state) == len(self.altitude) == len(self.belief):
             raise StateError("engine state: a track record is damaged: rows of a wrong size")
         self.seq = [d[4] for d in decoded]
         self.detections = [d[5] for d in decoded]
-        self.contributors = [[(register.number(name), n, last) for name, n, last in d[6]] for d in decoded]
-        sets: dict[tuple[str, ...], int] = {}
-        self.sources = [
-            sets.setdefault(names, register.set_number(names)) if names not in sets else sets[names]
-            for names in (tuple(name for name, _, _ in d[6]) for d in decoded)
-        ]
+        entries = [d[6] for d in decoded]
+        self.contributor_counts = np.fromiter(map(len, entries), np.int64, len(entries))
+        flat = [entry for several in entries for entry in several]
+        sources = {name: register.number(name) for name in dict.fromkeys(name for name, _, _ in flat)}
+        #: Rows (source, n, last) of all tracks' contributors, one track after the other.
+        self.contributors = np.array([(sources[name], n, last) for name, n, last in flat]).reshape(-1, 3)
+        sets = {members: register.set_number(members) for members in dict.fromkeys(d[7] for d in decoded)}
+        self.sources = [sets[d[7]] for d in decoded]
 
     def __len__(self) -> int:
         return len(self.state)

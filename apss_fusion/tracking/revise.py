@@ -165,7 +165,6 @@ def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs
     b.seen = look.t
     b.several = 1
     k.detections += 1
-    k.sources = pairs.sets[find_pair(pairs.sets, k.sources, look.source)].value
     contribute(bank.link, bank.pool, bank.counters, i, look.source, look.t)
 
 
@@ -188,6 +187,9 @@ def revise(
         return Revision(r, hit, own, True)
     status = b.status
     if hit > 0.0:
+        # Whatever shaped the state counts for its marking, also where it was most likely another's detection.
+        sources = bank.link[i].sources
+        bank.link[i].sources = pairs.sets[find_pair(pairs.sets, sources, look.source)].value
         mix_state(c, r, hit, scratch, look.t, bank.state[i])
         mix_identity(bank, i, c, r, hit, z, params, scratch)
     b.r, b.tr = r, look.t

@@ -211,17 +211,18 @@ def room_for(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int
     for c in range(n):
         k = bank.link[s.c[c].slot]
         contributors += k.contributors + 1
-        own = -1
+        own, hit = -1, 0.0
         for e in range(s.c[c].edge, s.c[c + 1].edge):
+            hit += s.e[e].p
             if s.e[e].p > OWN:
                 own = s.e[e].detection
-        if own < 0:
-            continue
-        if k.sources != known_set:
+        if hit > 0.0 and k.sources != known_set:
             if find_pair(w.pairs.sets, k.sources, look.source) < 0:
                 note_missing(s.missing, SOURCES, k.sources, look.source)
             else:
                 known_set = k.sources
+        if own < 0:
+            continue
         a, b = bank.belief[s.c[c].slot].attributes, z[own].attributes
         if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
             note_missing(s.missing, ATTRIBUTES, a, b)

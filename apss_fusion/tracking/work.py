@@ -48,7 +48,7 @@ class Work(NamedTuple):
     pairs: Pairs
     feet: Feet
     scratch: Scratch
-    heads: NDArray[np.int64]
+    heads: NDArray[np.int32]  # lists of detections by cell, empty between looks
     out: Output
     domain_mask: NDArray[np.int64]  # by source: bit d is domain d
     born: NDArray[np.int64]  # (slot, detection) of the tracks founded in this call, and in row 0 their number

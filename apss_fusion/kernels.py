@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -90,6 +91,8 @@ def _base() -> Path | None:
 
 
 def _source(module: str) -> Path:
+    if not module.startswith("apss_fusion"):
+        return Path(getattr(sys.modules.get(module), "__file__", None) or module)
     path = _PACKAGE.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 

@@ -134,6 +134,24 @@ def test_a_sensor_that_sees_half_needs_more_looks() -> None:
     assert looks_until_lost(0.9) < looks_until_lost(0.6) < looks_until_lost(0.3)
 
 
+@pytest.mark.parametrize("found", [0, 1, 2])
+@pytest.mark.parametrize("ships", [1, 2])
+def test_a_perfect_sensor_at_the_moment_of_a_report(found: int, ships: int) -> None:
+    """Existence 1 and detection probability 1: what is missed then was thought impossible, and 0 / 0 is no existence.
+
+    A ship that is detected lives on; one that is not may end, with an existence from 0 to 1.
+    """
+    spots = [seen(*shift(LAT, LON, 40.0 * k, 0.0), f"s{k}") for k in range(found)]
+    looks = [report(120.0 * k, *shift(LAT, LON, 40.0 * n, 0.0), str(n)) for k in range(6) for n in range(ships)]
+    last = scan(600.0, HERE, *spots, p_detect=1.0)
+    e, updates = run([*looks, last, *(tick(600.0 + k) for k in (1, 2))])
+    assert all(0.0 <= u.existence_prob <= 1.0 for u in updates)
+    tracks = e.tracks_at(round(at(602.0).timestamp() * 1e6), 0.0)
+    assert all(0.0 <= t.existence_prob <= 1.0 for t in tracks)
+    if found >= ships:
+        assert {t.ids["mmsi"] for t in tracks if t.ids} == {str(n) for n in range(ships)}
+
+
 # ---------------------------------------------------------------------------------------- ends and deadlines
 
 

@@ -26,6 +26,7 @@ from engine_tools import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_looks import looks as any_looks
 
 from apss_fusion.model import Look, Source
 from apss_fusion.outputs.track_ndjson import encode
@@ -115,6 +116,34 @@ def test_pictures_go_on_where_they_were(scenario: Scenario, cuts: list[int]) -> 
     e.flush()
     got += e.pictures()
     assert [msgspec.json.encode(p) for p in got] == [msgspec.json.encode(p) for p in want]
+
+
+@settings(max_examples=50)
+@given(st.lists(any_looks(bad=True), min_size=4, max_size=25), CUTS, st.booleans())
+def test_a_restart_does_not_show_whatever_the_looks(looks: list[Look], cuts: list[int], lag: bool) -> None:
+    """Fields of any value, known and unknown sources, any order of arrival; also where looks are cut without a restart."""
+    sources = {name: with_latency(5000.0 if lag else 0.0)[name] for name in ("ais", "adsb", "sar", "rf")}
+    at = [c % (len(looks) + 1) for c in cuts]
+    want = lines(looks, e=engine(sources, tentative=True))
+    assert lines(looks, at, e=engine(sources, tentative=True)) == want
+    assert restarted(looks, at, len(looks), sources, tentative=True) == want
+
+
+def test_a_restart_after_the_end_of_a_feed() -> None:
+    """What was flushed is not waited for: the rest goes on from there, and what is older stays late."""
+    sources = with_latency(800.0)
+    looks = delayed(Scenario(6, 8, 10).looks(), np.random.default_rng(6), 800.0)
+    middle = len(looks) // 2
+    out = []
+    for restart in (False, True):
+        e = engine(sources)
+        part = bytes(encode(e.process_many(looks[:middle]))) + bytes(encode(e.flush()))
+        if restart:
+            records = e.changes()
+            e = engine(sources)
+            e.load(records)
+        out.append(part + bytes(encode(e.process_many(looks[middle - 5 :]))) + bytes(encode(e.flush())))
+    assert out[0] == out[1]
 
 
 def test_a_restart_at_every_look() -> None:

@@ -32,6 +32,8 @@ FACTOR_MIN, FACTOR_MAX = 0.1, 10.0
 _CACHE_SIZE = 1 << 18
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
 _IDS = msgspec.json.Decoder(dict[str, str] | None)
+_CONTENT = msgspec.json.Decoder(tuple[dict[str, str], dict[str, float]])
+_PARTS = msgspec.json.Decoder(tuple[msgspec.Raw, msgspec.Raw])
 _CLASSES = msgspec.json.Decoder(dict[str, float] | None)
 
 
@@ -215,24 +217,29 @@ class Attributes:
         if known is not None:
             return known
         try:
-            ids, classes = msgspec.json.decode(content, type=tuple[dict[str, str], dict[str, float]])
+            ids, classes = _CONTENT.decode(content)
+            _checked_classes(classes)
+            ids_json, class_json = _PARTS.decode(content)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(f"attributes: {error}") from None
-        return self._intern(_checked_ids(ids), _checked_classes(classes))
+        # What was saved is canonical already.
+        return self._add(content, bytes(ids_json), bytes(class_json), ids)
 
     def _intern(self, ids: dict[str, str], classes: dict[str, float]) -> int:
         ids_json = orjson.dumps(ids, option=orjson.OPT_SORT_KEYS)
         class_json = orjson.dumps(classes, option=orjson.OPT_SORT_KEYS)
         content = b"[%b,%b]" % (ids_json, class_json)
         number = self._numbers.get(content)
-        if number is None:
-            number = self._numbers[content] = len(self._contents)
-            self.ids_json.append(ids_json)
-            self.class_json.append(class_json)
-            self._contents.append(content)
-            if number >= len(self._identities):
-                self._identities = _grown(self._identities, number + 1)
-            self._identities[number] = identity_of(ids)
+        return self._add(content, ids_json, class_json, ids) if number is None else number
+
+    def _add(self, content: bytes, ids_json: bytes, class_json: bytes, ids: Mapping[str, str]) -> int:
+        number = self._numbers[content] = len(self._contents)
+        self.ids_json.append(ids_json)
+        self.class_json.append(class_json)
+        self._contents.append(content)
+        if number >= len(self._identities):
+            self._identities = _grown(self._identities, number + 1)
+        self._identities[number] = identity_of(ids)
         return number
 
     def _remember(self, spelling: bytes, number: int) -> None:

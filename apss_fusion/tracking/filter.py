@@ -300,9 +300,7 @@ class Filter:
         table = intensities.new_intensity(2 * len(cells) + 256)
         _load_intensity(table, cell_keys, cell_rows)
         grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
-        self.work = self.work._replace(
-            bank=bank, cells=grid, heads=np.zeros(len(grid.row), np.int32), intensity=table
-        )
+        self.work = self.work._replace(bank=bank, cells=grid, heads=np.zeros(len(grid.row), np.int32), intensity=table)
         _file_all(self.work, np.arange(n))
         bank.link["changed"] = 0
 

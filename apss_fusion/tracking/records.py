@@ -173,7 +173,9 @@ class LoadedTracks:
             nothing = bytes(ALTITUDE.itemsize)
             self.altitude = np.frombuffer(b"".join([d[1] or nothing for d in decoded]), ALTITUDE)
             self.belief = np.frombuffer(b"".join([d[2] for d in decoded]), BELIEF).copy()
-            numbers = {content: attributes.number_of_content(content) for content in dict.fromkeys(d[3] for d in decoded)}
+            numbers = {
+                content: attributes.number_of_content(content) for content in dict.fromkeys(d[3] for d in decoded)
+            }
             self.belief["attributes"] = [numbers[d[3]] for d in decoded]
         except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(f"engine state: a track record is damaged: {error}") from None

@@ -131,7 +131,7 @@ class Run:
         self.outcome = outcome
         self.summary = outcome.summary
         self.tracks = (folder / "tracks").read_bytes()
-        self.pictures = (folder / "pictures").read_bytes()
+        self.pictures = (folder / "pictures").read_bytes() if (folder / "pictures").exists() else b""
         self.letters = [json.loads(line) for line in (folder / "letters").read_bytes().splitlines()]
         assert json.loads((folder / "summary").read_bytes()) == json.loads(json.dumps(outcome.summary))
         assert accounted(self.summary), self.summary
@@ -141,8 +141,18 @@ def accounted(summary: dict[str, Any]) -> bool:
     return bool(summary["records_in"] == sum(summary[part] for part in PARTS))
 
 
-def run(folder: Path, *inputs: Path | str, stop: Stop | None = None, after: int | None = None, **job: Any) -> Run:
-    """Fuse into files of a folder; with `after` the run is stopped once so many chunks were fused."""
+def run(
+    folder: Path,
+    *inputs: Path | str,
+    stop: Stop | None = None,
+    after: int | None = None,
+    pictures: bool = True,
+    **job: Any,
+) -> Run:
+    """Fuse into files of a folder; with `after` the run is stopped once so many chunks were fused.
+
+    Without `pictures` no pictures are made: of damaged times there could be millions.
+    """
     folder.mkdir(exist_ok=True)
     calls = 0
     stop = stop or Stop()
@@ -153,11 +163,11 @@ def run(folder: Path, *inputs: Path | str, stop: Stop | None = None, after: int 
         if calls == after:
             stop.request()
 
-    config = Config.of({"picture_interval_s": 30.0, **job.pop("config", {})})
+    config = Config.of({"picture_interval_s": 30.0 if pictures else None, **job.pop("config", {})})
     values: dict[str, Any] = {
         "inputs": tuple(map(str, inputs)),
         "out": str(folder / "tracks"),
-        "picture": str(folder / "pictures"),
+        "picture": str(folder / "pictures") if pictures else None,
         "deadletter": str(folder / "letters"),
         "summary": str(folder / "summary"),
         "sources": SOURCES,

@@ -114,7 +114,9 @@ class Trickle(io.RawIOBase):
 
 def test_a_gzip_file_is_told_by_content_under_any_name(tmp_path: Path) -> None:
     for name in ("a.gz", "a.GZ", "a.csv"):
-        with open_input(write(tmp_path / name, gzip.compress(b"some", mtime=0) + gzip.compress(b" words", mtime=0))) as source:
+        with open_input(
+            write(tmp_path / name, gzip.compress(b"some", mtime=0) + gzip.compress(b" words", mtime=0))
+        ) as source:
             assert source.is_gzip
             assert source.peek(3) == b"som"
             assert source.stream.read() == b"some words"
@@ -324,7 +326,9 @@ def test_counts_include_the_item_just_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("formats")
-@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \n", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0), gzip.compress(b"\n", mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\r\n \n", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0), gzip.compress(b"\n", mtime=0)]
+)
 def test_an_empty_file_gives_nothing(tmp_path: Path, content: bytes) -> None:
     reader = FeedReader(write(tmp_path / "feed", content))
     assert list(reader.items()) == []

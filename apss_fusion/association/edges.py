@@ -224,23 +224,25 @@ def edges_of(
     z: NDArray[np.void],
     heads: NDArray[np.int32],
     widest_m: float,
+    listed: bool,
     e: int,
     scratch: Scratch,
 ) -> int:
     """Append the edges of candidate i, in the order of detections, from place e on; returns the next place.
 
     Returns NO_EDGE_ROOM or NO_CELL_ROOM where more room is needed. widest_m: reach of the widest detection of the look.
+    listed: whether the detections hang on the lists of `hang_detections`; else each is compared.
     """
     p, r, first = scratch.c[i].pred, scratch.c[i].r, e
     f, d, spare = params.filter[0], params.domain[b.domain], scratch.spare[0]
     floor = f.edge_floor * scratch.c[i].miss
-    if len(z) < FEW:
+    if not listed:
         for j in range(len(z)):
             if e == len(scratch.e):
                 return NO_EDGE_ROOM
             h = scratch.e[e].posterior
             w = weigh(f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h)
-            if w >= floor:
+            if w >= floor and w > 0.0:
                 scratch.e[e].detection, scratch.e[e].weight = j, w
                 e += 1
         return e
@@ -272,7 +274,7 @@ def edges_of(
                 w = weigh(
                     f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h
                 )
-            if w >= floor:
+            if w >= floor and w > 0.0:
                 at = e
                 while at > first and scratch.e[at - 1].detection > j:
                     at -= 1

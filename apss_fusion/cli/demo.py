@@ -117,7 +117,8 @@ def _files(folder: Path, drawn: bool) -> str:
     }
     if drawn:
         rows = {"picture.png": "the picture at the end"} | rows
-    return "\n" + "\n".join(f"{folder / name!s:<28}{what}" for name, what in rows.items())
+    width = max(len(str(folder / name)) for name in rows) + 2
+    return "\n" + "\n".join(f"{folder / name!s:<{width}}{what}" for name, what in rows.items())
 
 
 def _percent(share: float | None) -> str:

@@ -36,6 +36,14 @@ def predict_altitude(s: Row, t: float, d: Row) -> None:
 
 
 @lean_kernel
+def altitude_at(s: Row, t: float, d: Row) -> None:
+    """Row s predicted to time t into row d; where no height is known, none is known then."""
+    d.h, d.w, d.hh, d.hw, d.ww, d.t = 0.0, 0.0, 0.0, 0.0, 0.0, t
+    if s.hh > 0.0:
+        predict_altitude(s, t, d)
+
+
+@lean_kernel
 def update_altitude(s: Row, datum: int, t: float, z: Row) -> int:
     """Update row s (dtype ALTITUDE), with its datum, by the height and climb of detection z at time t; returns the new datum.
 

@@ -38,7 +38,7 @@ STANDARD_INPUT = "-"
 #: What a chunk holds at most, give or take one item: items, and detections in its looks.
 CHUNK_ITEMS, CHUNK_DETECTIONS = 8192, 65536
 #: Lines of looks are read in blocks of so many bytes.
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 #: From another program, a chunk is given after this long, in s, also where it is not full.
 _LIVE_S = 1.0
 _TABLE_MAGICS = (b"PAR1", b"ARROW1")

@@ -18,8 +18,9 @@ from apss_fusion.tracking.rows import BELIEF, CONTRIBUTOR, LINK
 #: Slots of the calendar and seconds of each.
 WHEEL, TICK_S = 4096, 8.0
 #: Places in `counters`: free slots and the first of them, those freed in this batch, the calendar's slot, the number of the
-#: look, events in the heap, free contributor entries and the first of them, those freed in this batch, known identities.
-N_FREE, FREE, FREED, TICK, STAMP, HEAP, POOL_FREE, POOL, POOL_FREED, IDENTITIES = range(10)
+#: look, events in the heap, free contributor entries and the first of them, those freed in this batch, known identities, the most
+#: contributors of any track.
+N_FREE, FREE, FREED, TICK, STAMP, HEAP, POOL_FREE, POOL, POOL_FREED, IDENTITIES, MOST = range(11)
 
 #: What is due: time, track key, slot.
 EVENT = np.dtype([("t", "f8"), ("key", "u8"), ("slot", "i8")])
@@ -219,6 +220,7 @@ def add_contributor(
     else:
         pool[after].next = entry
     link[i].contributors += 1
+    counters[MOST] = max(counters[MOST], link[i].contributors)
     return entry
 
 

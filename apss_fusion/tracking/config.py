@@ -127,7 +127,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     filter: FilterConfig
     domain: dict[str, DomainConfig]
     #: How late a look may come after its time, s; the sources' worst latency where None.
-    lag_s: NotNegative | None = None
+    lag_s: Annotated[float, Meta(ge=0.0, le=1e9)] | None = None
     #: Pictures are made for every multiple of this since 1970, s; none where None.
     picture_interval_s: Positive | None = None
     #: Whether updates of tentative tracks are published too.
@@ -142,6 +142,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """
         text = files("apss_fusion.tracking").joinpath("defaults.toml").read_text(encoding="utf-8")
         values = _merged(msgspec.toml.decode(text), overrides or {})
+        if not isinstance(values["domain"], dict):
+            raise ValueError("configuration: domain: not a table")
         unknown = set(values["domain"]) - set(DOMAIN_NAMES)
         if unknown:
             raise ValueError(f"configuration: no domain is named {sorted(unknown)[0]!r}")

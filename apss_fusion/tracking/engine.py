@@ -202,6 +202,10 @@ class Engine:
         self._hold_back = HoldBack()
         self._hold_back.take_up(held, clock.arrival_us, clock.floor_us)
         self._fused_us, self._picture_us = clock.fused_us, clock.picture_us
+        if self._interval_us and self._picture_us >= 0:
+            # The interval may be another one than before.
+            since = max(self._picture_us, self._fused_us)
+            self._picture_us = -(-since // self._interval_us) * self._interval_us
         self._reported_held = {k for k in pairs if k.startswith(LOOK_KEY)}
         self._header_reported = True
 

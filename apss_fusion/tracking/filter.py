@@ -229,7 +229,10 @@ class Filter:
         slots = banks.alive(bank)
         cells = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * len(slots)))
         self.work = self.work._replace(cells=cells, heads=np.zeros(len(cells.row), np.int32))
-        bank.link["cid"] = -1
+        # All living tracks are entered again: the calendar and the cells start empty.
+        bank.link["cid"], bank.link["tick"] = -1, -1
+        bank.wheel[:] = -1
+        bank.counters[banks.HEAP] = 0
         _file_all(self.work, slots)
 
     def no_updates(self, batch: LookBatch) -> UpdateBatch:

@@ -75,6 +75,7 @@ def propose_under(bank: Bank, cells: Cells, feet: Feet, f: int, scratch: Scratch
     if first == last:
         for i in range(len(bank.link)):
             if bank.link[i].alive:
+                bank.link[i].stamp = bank.counters[STAMP]
                 if n == len(scratch.c) - 1:
                     return NO_ROOM
                 scratch.c[n].slot = i
@@ -116,18 +117,18 @@ def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch)
 @lean_kernel
 def reach_of(look: Row, z: Row, params: Params) -> float:
     """How far detection z's own part of any gate may reach, m: its ellipse, and motion to its own time."""
-    d = params.domain[z.domain]
     reach = math.sqrt(
         params.filter[0].gate * 0.5 * (z.ree + z.rnn + math.sqrt((z.ree - z.rnn) ** 2 + 4.0 * z.ren * z.ren))
     )
     if z.dt != 0.0:
+        # A track of any domain may be concerned.
+        speed, variance, noise = 0.0, 0.0, 0.0
         for k in range(len(params.domain)):
-            if params.domain[k].max_speed > d.max_speed and z.domain == len(params.domain) - 1:
-                d = params.domain[k]
-        qxx, _, _ = process_noise(d.q, d.g, z.dt)
-        reach += (d.max_speed + math.sqrt(params.filter[0].gate * 2.0 * d.birth_speed_var)) * abs(z.dt) + math.sqrt(
-            params.filter[0].gate * qxx
-        )
+            d = params.domain[k]
+            qxx, _, _ = process_noise(d.q, d.g, z.dt)
+            speed, variance, noise = max(speed, d.max_speed), max(variance, d.birth_speed_var), max(noise, qxx)
+        gate = params.filter[0].gate
+        reach += (speed + math.sqrt(gate * 2.0 * variance)) * abs(z.dt) + math.sqrt(gate * noise)
     return reach
 
 

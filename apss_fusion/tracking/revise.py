@@ -13,6 +13,7 @@ from apss_fusion.association.identity import add_identity, keep_two
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import update_altitude
+from apss_fusion.estimation.motion import process_noise
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
@@ -183,13 +184,14 @@ def revise(
     b = bank.belief[i]
     before = b.r
     r, hit, own = existence(c, look, scratch)
+    if hit > 0.0 or scratch.c[c].seen > 0.0:
+        # Whatever shaped the track counts for its marking: a detection that was most likely another's, and a miss.
+        sources = bank.link[i].sources
+        bank.link[i].sources = pairs.sets[find_pair(pairs.sets, sources, look.source)].value
     if r < params.filter[0].recycle:
         return Revision(r, hit, own, True)
     status = b.status
     if hit > 0.0:
-        # Whatever shaped the state counts for its marking, also where it was most likely another's detection.
-        sources = bank.link[i].sources
-        bank.link[i].sources = pairs.sets[find_pair(pairs.sets, sources, look.source)].value
         mix_state(c, r, hit, scratch, look.t, bank.state[i])
         mix_identity(bank, i, c, r, hit, z, params, scratch)
     b.r, b.tr = r, look.t
@@ -247,6 +249,9 @@ def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs
         s.en += z.dt * z.dt * s.ab
         s.nn += z.dt * z.dt * s.bb
         s.ea, s.eb, s.na, s.nb = -z.dt * s.aa, -z.dt * s.ab, -z.dt * s.ab, -z.dt * s.bb
+        qxx, _, _ = process_noise(params.domain[z.domain].q, params.domain[z.domain].g, z.dt)
+        s.ee += qxx
+        s.nn += qxx
     round_state(s)
     b.r, b.tr, b.seen, b.interval_s, b.key = r, look.t, look.t, 0.0, z.key
     b.id1, b.p1, b.id2, b.p2 = z.identity, 0.0, np.uint64(0), 0.0

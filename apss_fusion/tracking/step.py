@@ -18,13 +18,14 @@ from apss_fusion.association.clusters import clusters
 from apss_fusion.association.edges import (
     drop_dominated,
 )
-from apss_fusion.estimation.altitude import predict_altitude
+from apss_fusion.estimation.altitude import altitude_at
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability
 from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 from apss_fusion.tracking.bank import (
     HEAP,
+    MOST,
     N_FREE,
     STAMP,
     take_slot,
@@ -76,7 +77,9 @@ def run(w: Work, looks: NDArray[np.void], detections: NDArray[np.void], start: i
 def live_until(w: Work, t: float) -> int:
     """Let happen, in order, what tracks have by themselves up to time t."""
     while True:
-        if w.out.n[ROWS] + 1 > len(w.out.rows) or w.out.n[CONTRIBUTORS] + 4096 > len(w.out.contributors):
+        if w.out.n[ROWS] + 1 > len(w.out.rows) or w.out.n[CONTRIBUTORS] + w.bank.counters[MOST] > len(
+            w.out.contributors
+        ):
             return NEED_OUTPUT
         if w.cells.scalars[N_CELLS] + CELLS_A_TRACK > len(w.cells.row):
             return NEED_CELLS
@@ -121,10 +124,7 @@ def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None
     """Publish what happened to track i by itself at time t, its state predicted to then."""
     b = w.bank.belief[i]
     a = w.scratch.spare[0].altitude
-    if w.bank.altitude[i].hh > 0.0:
-        predict_altitude(w.bank.altitude[i], t, a)
-    else:
-        a.h, a.hh = 0.0, 0.0
+    altitude_at(w.bank.altitude[i], t, a)
     r = b.r * math.exp(-w.params.domain[b.domain].departure * (t - b.tr))
     first = w.out.n[EVIDENCES]
     publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.filter[0].tentative)
@@ -173,12 +173,13 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: 
                 cell = nvec_to_cell(p.x, p.y, p.z, _FINEST, s.digits)
                 masses = _mass(w, masses, result.r, cell, bank.belief[i].domain)
             if bank.link[i].seq > 0:
+                altitude_at(bank.altitude[i], look.t, s.spare[0].altitude)
                 publish(
                     bank,
                     out,
                     i,
                     s.c[c].pred,
-                    bank.altitude[i],
+                    s.spare[0].altitude,
                     result.r,
                     look.time_us,
                     q,
@@ -196,7 +197,8 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: 
                 out.n[EVIDENCES] += 1
         b = bank.belief[i]
         if result.news:
-            row, a = bank.state[i], bank.altitude[i]
+            row, a = bank.state[i], s.spare[0].altitude
+            altitude_at(bank.altitude[i], look.t, a)
             if result.hit <= 0.0:
                 row = s.c[c].pred
             publish(
@@ -251,7 +253,7 @@ def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, mass
 def _write_intensity(w: Work, look: Row, masses: int) -> None:
     """Thin the cells that the look covered, then add the recycled masses in the order in which they came."""
     f = look.footprint
-    if f >= 0:
+    if f >= 0 and not look.cooperative:
         mask = w.domain_mask[look.source]
         for k in range(w.feet.first[f, COVERS], w.feet.first[f + 1, COVERS]):
             for d in range(len(w.params.domain)):

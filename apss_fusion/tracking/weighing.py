@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.association.cell_table import LEVELS, N_CELLS
+from apss_fusion.association.cell_table import EDGE_M, LEVELS, N_CELLS
 from apss_fusion.association.edges import (
     ATTRIBUTES,
     FEW,
@@ -54,6 +54,10 @@ from apss_fusion.tracking.work import (
 
 _FINEST = LEVELS[0]
 _EARTH_M = 6_371_008.8
+#: Edge of the finest pages.
+_PAGE_EDGE_M = EDGE_M[LEVELS[0]]
+#: Nothing is detected for certain: a track that was missed is not proved away.
+_MOST_SEEN = 1.0 - 2.0**-20
 
 
 @inline_kernel
@@ -64,15 +68,29 @@ def candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
     n = 0
     if look.footprint >= 0:
         n = propose_under(w.bank, w.cells, w.feet, look.footprint, w.scratch)
-    else:
-        for j in range(len(z)):
+    for j in range(len(z)):
+        if n < 0:
+            break
+        if look.footprint < 0 or _reaches_out(w, look, z[j]):
             n = propose_near(w.bank, w.cells, w.params, look, z[j], n, w.scratch)
-            if n < 0:
-                break
     if n < 0:
         return -NEED_SCRATCH
     _sort_by_key(w.bank.belief, n, w.scratch.c)
     return n
+
+
+@lean_kernel
+def _reaches_out(w: Work, look: Row, z: Row) -> bool:
+    """Whether a detection of a look with a footprint may be of a track that is not filed about the footprint.
+
+    The pages of a footprint reach out by more than an edge of their cells, which is an eighth of its radius or longer.
+    """
+    cap = w.feet.cap[look.footprint]
+    dx, dy, dz = z.x - cap.x, z.y - cap.y, z.z - cap.z
+    away_m = _EARTH_M * math.sqrt(dx * dx + dy * dy + dz * dz)
+    return (
+        z.identity != 0 or away_m > cap.outer_m or reach_of(look, z, w.params) > max(0.125 * cap.outer_m, _PAGE_EDGE_M)
+    )
 
 
 @lean_kernel
@@ -155,14 +173,17 @@ def _chance_seen(w: Work, look: Row, p: Row, stop_probability: float) -> float:
         speed = math.sqrt(p.a * p.a + p.b * p.b)
         moves = 0.5 * (1.0 + math.erf((speed - look.min_speed_mps) / (sigma * 1.4142135623730951)))
         inside *= moves * (1.0 - stop_probability)
-    return probability(look.p_detect * inside)
+    return min(probability(look.p_detect * inside), _MOST_SEEN)
 
 
 @inline_kernel
 def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
     """Predict the candidates and write their edges; keeps those that the look touches. How many, or minus what is needed."""
     s, bank = w.scratch, w.bank
+    # Reports of identities are compared pair by pair: their gate may be that of the wide model.
     listed = len(z) >= FEW
+    for j in range(len(z)):
+        listed &= z[j].identity == 0
     if listed and not hang_detections(w.cells, z, w.heads, s):
         return -NEED_CELLS
     widest = 0.0
@@ -178,12 +199,25 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
         s.c[kept].slot = i
         s.c[kept].r = b.r * math.exp(-d.departure * (look.t - b.tr))
         s.c[kept].seen = 0.0
-        if look.footprint >= 0 and (w.domain_mask[look.source] >> b.domain) & 1:
+        if look.footprint >= 0 and not look.cooperative and (w.domain_mask[look.source] >> b.domain) & 1:
             s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred, d.stop_probability)
         s.c[kept].miss = 1.0 - s.c[kept].r * s.c[kept].seen
         s.c[kept].edge = e
         after = edges_of(
-            w.params, w.pairs, w.cells, look, bank.state[i], bank.altitude[i], b, kept, z, w.heads, widest, e, s
+            w.params,
+            w.pairs,
+            w.cells,
+            look,
+            bank.state[i],
+            bank.altitude[i],
+            b,
+            kept,
+            z,
+            w.heads,
+            widest,
+            listed,
+            e,
+            s,
         )
         if after < 0:
             if listed:
@@ -216,7 +250,7 @@ def room_for(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int
             hit += s.e[e].p
             if s.e[e].p > OWN:
                 own = s.e[e].detection
-        if hit > 0.0 and k.sources != known_set:
+        if (hit > 0.0 or s.c[c].seen > 0.0) and k.sources != known_set:
             if find_pair(w.pairs.sets, k.sources, look.source) < 0:
                 note_missing(s.missing, SOURCES, k.sources, look.source)
             else:

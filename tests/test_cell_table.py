@@ -194,10 +194,10 @@ def test_a_full_table_says_so_and_stays_as_it_was() -> None:
     for field, was in zip(cells, before, strict=True):
         np.testing.assert_array_equal(field, was)
     # What is known is still found, and growing keeps cids and buckets.
-    cells.row["head"][out[0]] = 99
+    cells.head[out[0]] = 99
     grown = ct.grown(cells, 1_000)
     assert len(grown.row["key"]) == 1_000
-    assert grown.row["head"][out[0]] == 99
+    assert grown.head[out[0]] == 99
     assert relations(grown) == relations(cells)
     for k in range(done):
         assert ct.find_cell(grown.table, grown.row, cells_of(n[k], 7)[0]) == out[k]

@@ -36,8 +36,7 @@ SOURCE = Source(
     p_detect=0.8,
     # The service's own probabilities leave 1.7 doubtful detections a scene of 230 000 km2.
     clutter_per_km2=1e-5,
-    # Near real time delivery takes from half an hour to two hours.
-    max_latency_s=7200.0,
+    max_latency_s=400 * 86_400.0,  # a delivery may list the scenes of a year in no order of time
 )
 
 _CELLS = re.compile(r"<td>([^<]*)</td>\s*<td>([^<]*)</td>")

@@ -227,6 +227,8 @@ def held_batch(values: Iterable[bytes], register: Register, attributes: Attribut
             looks["source"] = register.number(held.source_id)
             detections["attributes"] = [attributes.number_of_content(c) for c in held.attributes]
             footprints = [Footprint.of(msgspec.json.decode(held.footprint))] if held.footprint else []
+            if len(looks) != 1 or looks["count"][0] != len(detections) or len(held.attributes) != len(detections):
+                raise ValueError("it lacks detections")
         except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(f"engine state: a record of a waiting look is damaged: {error}") from None
         batches.append(LookBatch(looks, detections, np.frombuffer(held.text, np.uint8), footprints))

@@ -165,7 +165,7 @@ def test_records_of_nmea_by_another_count(tmp_path: Path) -> None:
 
 def test_a_scene_counts_its_rows(tmp_path: Path) -> None:
     """A look of two rows that is late is two late records, and one line among the dead letters."""
-    last = KSAT.replace(b"2019-08-10T05:17", b"2019-08-10T09:17").replace(b"2019-08-10T05:18", b"2019-08-10T09:18")
+    last = KSAT.replace(b"2019-08-10T05:17", b"2021-08-10T09:17").replace(b"2019-08-10T05:18", b"2021-08-10T09:18")
     rows = last.splitlines(keepends=True)
     one = run(tmp_path / "run", write(tmp_path / "feed", [rows[0], rows[3], rows[1], rows[2]]))
     assert (one.summary["records_used"], one.summary["late"]) == (1, 2)

@@ -179,11 +179,15 @@ def test_looks_of_looks(folder: Path) -> None:
         assert fuse(inputs=(name,)) == fuse(inputs=("l",)) == fuse()
 
 
-def test_looks_fuse_as_the_feed_does(folder: Path) -> None:
-    register = '[sources.ais-nmea]\nmodality = "AIS"\ndomains = ["SEA", "AIR"]\nposition_sigma_m = 20.0\nmax_latency_s = 7200.0\n'
-    (folder / "built-in.toml").write_text(register)
-    assert run(["looks", "ships.nmea", "--out", "l"]) == 0
-    assert run(["fuse", "l", "--sources", "built-in.toml", "--out", "a"]) == 0
+@pytest.mark.parametrize("name", ["l", "l.gz", "l.parquet"])
+def test_looks_fuse_as_the_feed_does(folder: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """The built-in sources that looks name are those of the feed that they were decoded from."""
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    assert run(["looks", "ships.nmea", "--out", name]) == 0
+    capfd.readouterr()
+    assert run(["fuse", name, "--out", "a"]) == 0
+    assert capfd.readouterr().err.count("\n") == 1
     assert run(["fuse", "ships.nmea", "--out", "b"]) == 0
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes() != b""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,9 @@ WRONG = {
     "fuse feed.ndjson --out tracks --deadletter absent/d": "--deadletter absent/d",
     "fuse feed.ndjson --out tracks --save folder": "--save folder",
     "fuse feed.ndjson --out tracks --save /dev/null": "not a regular file",
+    "fuse feed.ndjson --out tracks --save -": "--save -",
+    "fuse feed.ndjson --out - --summary -": "only one can go to standard output",
+    "fuse feed.ndjson --out sources.toml --sources sources.toml": "this is an input",
     "fuse feed.ndjson --out tracks --resume absent": "absent: No such file",
     "fuse feed.ndjson --out tracks --resume feed.ndjson": "not a saved run",
     "fuse feed.ndjson --out tracks --sources absent.toml": "absent.toml: No such file",
@@ -170,6 +175,17 @@ def test_one_bad_input_does_not_stop_the_others(folder: Path, capfd: pytest.Capt
 def test_names_that_are_no_text(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["fuse", "no\udcffname", "--out", "tracks"]) == 2
     assert "No such file" in one_line(capfd)
+
+
+def test_names_that_are_no_text_are_written_as_text(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"feed\xff")
+    (folder / name).write_bytes(b"".join(lines(feed())) + b"not json\n")
+    words = ["fuse", name, "--out", "tracks", "--sources", "sources.toml", "--summary", "s", "--deadletter", "d"]
+    assert run([*words, "--save", "state"]) == 0
+    assert json.loads((folder / "s").read_bytes())["inputs"][0]["name"] == "feed\\xff"
+    assert json.loads((folder / "d").read_bytes().splitlines()[-1])["file"] == "feed\\xff"
+    assert run([*words, "--resume", "state"]) == 0
+    capfd.readouterr()
 
 
 def test_nobody_reads_on(folder: Path) -> None:

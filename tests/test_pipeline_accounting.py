@@ -167,7 +167,8 @@ def test_a_scene_counts_its_rows(tmp_path: Path) -> None:
     """A look of two rows that is late is two late records, and one line among the dead letters."""
     last = KSAT.replace(b"2019-08-10T05:17", b"2021-08-10T09:17").replace(b"2019-08-10T05:18", b"2021-08-10T09:18")
     rows = last.splitlines(keepends=True)
-    one = run(tmp_path / "run", write(tmp_path / "feed", [rows[0], rows[3], rows[1], rows[2]]))
+    path = write(tmp_path / "feed", [rows[0], rows[3], rows[1], rows[2]])
+    one = run(tmp_path / "run", path, config={"lag_s": 7200.0})
     assert (one.summary["records_used"], one.summary["late"]) == (1, 2)
     (letter,) = one.letters
     assert (letter["reason"], letter["line"]) == ("late", None)

@@ -117,7 +117,7 @@ def _files(folder: Path, drawn: bool) -> str:
     }
     if drawn:
         rows = {"picture.png": "the picture at the end"} | rows
-    width = max(len(str(folder / name)) for name in rows) + 2
+    width = max(26, *(len(str(folder / name)) for name in rows)) + 2
     return "\n" + "\n".join(f"{folder / name!s:<{width}}{what}" for name, what in rows.items())
 
 

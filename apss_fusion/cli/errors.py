@@ -16,7 +16,7 @@ class CommandError(Exception):
 def say(line: str) -> None:
     """One line on standard error, from this program."""
     # A name from the command line may hold bytes that are no text.
-    text = line.encode("utf-8", "backslashreplace").decode()
+    text = line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     sys.stderr.write(f"apss-fusion: {text}\n")
     sys.stderr.flush()
 

@@ -100,6 +100,7 @@ def command(
         summary=summary,
         save=save,
         resume=resume,
+        keep=tuple(path for path in (sources, config) if path is not None),
     )
     return run(
         "fusing", lambda stop, progress: fuse(job, stop, progress), lambda result: words.fused(result, deadletter)

@@ -24,6 +24,7 @@ from apss_fusion.outputs import TrackWriter, open_track_writer
 from apss_fusion.replay import state_file
 from apss_fusion.replay.merging import Merged, merge
 from apss_fusion.replay.pipeline_chunk import Chunk
+from apss_fusion.replay.pipeline_files import printable
 from apss_fusion.replay.pipeline_inputs import CHUNK_ITEMS, STANDARD_INPUT, InputReader
 from apss_fusion.replay.pipeline_lines import picture_json
 from apss_fusion.replay.pipeline_outputs import (
@@ -65,6 +66,8 @@ class FuseJob(Struct, frozen=True, kw_only=True):
     summary: str | None = None
     save: str | None = None
     resume: str | None = None
+    #: Files that were read already and must not be overwritten: the register, the configuration.
+    keep: tuple[str, ...] = ()
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -170,9 +173,9 @@ class _Run:
             "--picture": job.picture,
             "--summary": job.summary,
         }
-        check_outputs({**outputs, "--save": job.save}, job.inputs)
-        if job.resume is not None:
-            check_outputs(outputs, [job.resume])
+        # A state may be replaced by the next one.
+        check_outputs({**outputs, "--save": job.save}, [*job.inputs, *job.keep])
+        check_outputs(outputs, [] if job.resume is None else [job.resume])
         self._job, self._stop, self._progress = job, stop, progress
         self._saved = load_state(job.resume)
         self._readers = open_inputs(job.inputs, job.format, stop)
@@ -200,7 +203,9 @@ class _Run:
             except StateError as error:
                 raise RunError(f"{job.resume}: {error}", 2) from None
             if self._saved.settings != self._settings:
-                self._warnings.append(f"{job.resume}: saved with another configuration or other sources")
+                self._warnings.append(
+                    f"{printable(job.resume or '')}: saved with another configuration or other sources"
+                )
             if job.config.tentative:
                 known = {UUID(track.track_id).bytes for track in self._engine.picture(0).tracks}
         self._confirmed = ConfirmedTracks(job.config.tentative, known)

@@ -6,23 +6,30 @@ through its decoder.
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from xxhash import xxh3_128_digest
 
 from apss_fusion.feeds.base import Decoded, Decoder, Ignored, Item, Reject, Used
 from apss_fusion.feeds.looks_ndjson import Looks
 from apss_fusion.feeds.reading import FeedReader, InputError
+from apss_fusion.feeds.registry import HEAD_BYTES
 from apss_fusion.model import Look
 from apss_fusion.replay.pipeline_chunk import Chunk
+from apss_fusion.replay.pipeline_files import (
+    fingerprint_of,
+    formats_of,
+    formats_of_lines,
+    is_pipe,
+    is_table,
+    printable,
+)
 from apss_fusion.replay.pipeline_lines import look_json
 from apss_fusion.replay.pipeline_stop import Interrupted, Stop, interruptible
 from apss_fusion.replay.pipeline_tally import AccountError, Tally
@@ -41,8 +48,6 @@ CHUNK_ITEMS, CHUNK_DETECTIONS = 8192, 65536
 BLOCK_BYTES = 1 << 21
 #: From another program, a chunk is given after this long, in s, also where it is not full.
 _LIVE_S = 1.0
-_TABLE_MAGICS = (b"PAR1", b"ARROW1")
-_FINGERPRINT_BYTES = 2**16
 
 _T = TypeVar("_T")
 
@@ -85,6 +90,8 @@ class InputReader:
         What reads it; None for an empty input whose format was not given.
     fingerprint
         Size and digest of the first 64 KiB of a file; None for what cannot be read again.
+    built_in
+        Formats whose built-in sources are in it: its own, or of looks of this project those that its first looks name.
     tally
         Its records so far, those of looks once these are taken.
     error
@@ -97,29 +104,32 @@ class InputReader:
     """
 
     def __init__(self, name: str, format_name: str | None, stop: Stop) -> None:
-        self.name = name
+        self.name = printable(name)
         self.decoder: Decoder | None
         self.tally = Tally()
         self.error: InputError | None = None
-        self._live = name == STANDARD_INPUT
+        self._path = name
+        self._live = name == STANDARD_INPUT or is_pipe(name)
         self._items = self._looks = self._taken = 0
         self._skip_items = self._skip_looks = 0
         self._begin_state = b""
         self._arrival_us = self._begin_arrival_us = NO_TIME_US
         self._feed: FeedReader | None = None
-        self.fingerprint = None if self._live else _fingerprint(name)
-        if not self._live and format_name in (None, Looks.name) and _is_table(name):
+        self.fingerprint = None if self._live else fingerprint_of(name)
+        if not self._live and format_name in (None, Looks.name) and is_table(name):
             self.decoder = Looks()
-            # The first block shows whether the columns are those of looks.
-            next(self._blocks(Encoder(Register({}), Attributes())), None)
-        elif self._live:
-            with stop.waits():
-                self._feed = FeedReader(name, format_name)
-            self._feed.input.stream = interruptible(self._feed.input.stream, stop)
-            self.decoder = self._feed.decoder
-        else:
+            self.built_in = self._sources_of_table()
+            return
+        with stop.waits() if self._live else nullcontext():
             self._feed = FeedReader(name, format_name)
             self.decoder = self._feed.decoder
+            self.built_in = {self.format} if self.decoder is not None else set()
+            if isinstance(self.decoder, Looks):
+                # A pipe whose format was given may not have so many bytes yet.
+                wait = format_name is None or not self._live
+                self.built_in = self._sources_of_lines() if wait else set()
+        if self._live:
+            self._feed.input.stream = interruptible(self._feed.input.stream, stop)
 
     @property
     def format(self) -> str:
@@ -211,7 +221,20 @@ class InputReader:
             from apss_fusion.replay.looks_arrow import read_look_table
         except ModuleNotFoundError as error:
             raise InputError(self.name, str(error), status=2) from error
-        yield from read_look_table(self.name, encoder)
+        yield from read_look_table(self._path, encoder)
+
+    def _sources_of_lines(self) -> set[str]:
+        # What is wrong with the first bytes is told when they are read.
+        with suppress(InputError):
+            if self._feed is not None:
+                return formats_of_lines(self._feed.input.peek(HEAD_BYTES))
+        return set()
+
+    def _sources_of_table(self) -> set[str]:
+        """Also shows whether the columns are those of looks."""
+        register = Register({})
+        next(self._blocks(Encoder(register, Attributes())), None)
+        return formats_of(register.names)
 
     def _table_items(self) -> Iterator[Item]:
         decoder = Looks()
@@ -331,31 +354,3 @@ class InputReader:
             read = self._feed.records_in
             if read != self.tally.records_in:
                 raise AccountError(f"{self.name}: of {read} records {self.tally.records_in} are accounted for")
-
-
-def _regular_file(name: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(name).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def _fingerprint(name: str) -> tuple[int, bytes] | None:
-    if not _regular_file(name):
-        return None
-    try:
-        with open(name, "rb") as file:
-            return os.fstat(file.fileno()).st_size, xxh3_128_digest(file.read(_FINGERPRINT_BYTES))
-    except OSError:
-        return None
-
-
-def _is_table(name: str) -> bool:
-    """Whether a regular file begins as Parquet or Arrow files do."""
-    if not _regular_file(name):
-        return False
-    try:
-        with open(name, "rb") as file:
-            return file.read(max(map(len, _TABLE_MAGICS))).startswith(_TABLE_MAGICS)
-    except OSError:
-        return False

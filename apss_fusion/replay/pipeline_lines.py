@@ -42,7 +42,4 @@ def picture_json(picture: Picture) -> bytes:
 def dead_letter_json(reject: Reject, file: str) -> bytes:
     """What could not be used of a file as one line of JSON, with its newline."""
     letter = dead_letter(reject, file)
-    values = {key: getattr(letter, key) for key in _DEAD_LETTER_KEYS}
-    # A file's name may hold bytes that are no UTF-8, as surrogates.
-    values["file"] = file.encode("utf-8", "backslashreplace").decode()
-    return _ENCODE(values) + b"\n"
+    return _ENCODE({key: getattr(letter, key) for key in _DEAD_LETTER_KEYS}) + b"\n"

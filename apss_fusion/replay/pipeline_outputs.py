@@ -58,6 +58,11 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
             raise RunError(f"{option}: the name is empty", 2)
         if path != STANDARD_OUTPUT:
             _check_file(option, path)
+        elif option == "--save":
+            raise RunError("--save -: a state cannot go to standard output", 2)
+    if sum(path == STANDARD_OUTPUT for path in given.values()) > 1:
+        options = " and ".join(option for option, path in given.items() if path == STANDARD_OUTPUT)
+        raise RunError(f"{options}: only one can go to standard output", 2)
     for option, path in given.items():
         for name in inputs:
             if _is_same_file(path, name):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from apss_fusion.feeds.ais_nmea import AisNmea
-from apss_fusion.feeds.looks_ndjson import Looks
 from apss_fusion.replay import state_file
 from apss_fusion.replay.pipeline_inputs import InputReader, InputState
 from apss_fusion.replay.pipeline_outputs import RunError
@@ -37,6 +36,8 @@ class Continued:
 
     Attributes
     ----------
+    formats
+        Formats whose built-in sources are in this run or were in the saved one.
     left
         Inputs of the saved run that none of this run follows.
     warnings
@@ -52,7 +53,7 @@ class Continued:
         self.left: list[InputState] = [] if saved is None else list(saved.inputs)
         self.warnings: list[str] = []
         self.formats = set() if saved is None else set(saved.formats)
-        self.formats |= {r.format for r in readers if r.format not in ("", Looks.name)}
+        self.formats |= {name for reader in readers for name in reader.built_in}
         try:
             rest = [reader for reader in readers if not self._go_on(reader)]
             for reader in rest:

@@ -149,6 +149,16 @@ def test_a_full_disk_keeps_what_else_was_good(folder: Path, capfd: pytest.Captur
     capfd.readouterr()
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_a_disk_that_is_full_at_the_end(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A compressed file is written when it is closed."""
+    (folder / "full.gz").symlink_to(FULL)
+    for option in ("--out", "--picture", "--deadletter"):
+        assert run([*FUSE, "--sources", "sources.toml", "--save", "state", option, "full.gz"]) == 1
+        assert "full.gz: No space left on device" in one_line(capfd)
+        assert not (folder / "state").exists()
+
+
 def test_a_truncated_archive(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     packed = gzip.compress(b"".join(lines(feed())), mtime=0)
     (folder / "cut.gz").write_bytes(packed[: len(packed) * 2 // 3])

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import pytest
 from engine_tools import (
-    SOURCES,
     Scenario,
     at,
     delayed,
@@ -186,4 +185,3 @@ def test_pictures_cut_no_updates() -> None:
     """Asking for pictures publishes nothing and changes nothing but when deadlines are noticed within a batch."""
     looks = [*Scenario(34, 8, 12).looks(), tick(30_000.0)]
     assert fused(looks, picture_interval_s=60.0) == fused(looks)
-    assert set(SOURCES) >= {look.source_id for look in looks}

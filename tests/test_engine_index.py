@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from engine_tools import SOURCES, at, disc, distance_m, engine, go, seen
 
-from apss_fusion.model import Detection, Ellipse, Look, Source
+from apss_fusion.model import Detection, Ellipse, Look
 from apss_fusion.tracking.engine import Engine
 
 PENTAGONS = sorted(h3.get_pentagons(4))
@@ -238,7 +238,3 @@ def test_a_detection_long_after_its_look(track: str, detection: str, own_time_s:
         ]
         look = Look(look_id="q", source_id="eo", time=at(20.0), detections=tuple(spots), **DENSE)
         assert check(world, look) == 1
-
-
-def test_the_register_serves_all_of_this() -> None:
-    assert all(isinstance(SOURCES[name], Source) for name in (*BY_DOMAIN.values(), "rf"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_tools import at, disc, distance_m, fused, matrix, report, scan, seen, shift, tracks_of
+from engine_tools import at, disc, distance_m, fused, matrix, report, scan, seen, shift, tick, tracks_of
 
 from apss_fusion.model import Ellipse, Look, TrackUpdate
 
@@ -103,6 +103,24 @@ def test_a_ship_that_turns_hard_keeps_its_track(gap: float, turn_deg: float) -> 
     assert (updates[-1].course_deg - turn_deg + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=10.0)
 
 
+def test_a_report_with_a_wrong_speed_does_not_break_the_track() -> None:
+    """52.6 m/s to the east between steady reports: the position is believed, the velocity is not."""
+    looks = sailing("235000001", range(0, 1200, 60))
+    looks[7] = report(420.0, *place(0.0, 2520.0), "235000001", speed_mps=52.6, course_deg=90.0)
+    updates = one_track(fused(looks))
+    assert updates[-1].n_detections == 20
+    for u in updates:
+        assert distance_m(u.lat, u.lon, *place(0.0, 6.0 * (u.time - at(0)).total_seconds())) < 60.0
+
+
+def test_a_ship_that_takes_another_identity_is_another_track() -> None:
+    """An identity is strong evidence: from the change on there is a new track, and the old one ends by itself."""
+    looks = sailing("1", range(0, 600, 60)) + sailing("2", range(600, 1200, 60)) + [tick(40_000.0)]
+    tracks = tracks_of(fused(looks, lag_s=0.0))
+    assert sorted((own[-1].ids["mmsi"], own[-1].n_detections) for own in tracks.values()) == [("1", 10), ("2", 10)]
+    assert {own[-1].end_reason for own in tracks.values()} == {"UNCERTAIN"}
+
+
 # ---------------------------------------------------------------------------------------- several sensors
 
 
@@ -187,6 +205,51 @@ def test_a_detection_of_unknown_domain_updates_a_ship() -> None:
     )
     assert updates[-1].domain == "SEA"
     assert {c.source_id for c in updates[-1].contributors} == {"ais", "eo"}
+
+
+def test_what_was_of_unknown_domain_becomes_a_ship() -> None:
+    """A camera founds the track, reports follow: one track, of the sea from then on."""
+    looks = [scan(0.0, disc(LAT, LON, 30e3), seen(*place(30.0, 0.0), domain="UNKNOWN"), source="eo")]
+    looks += [report(60.0 + 60.0 * k, *place(0.0, 0.0), "235000001") for k in range(5)]
+    updates = one_track(fused(looks))
+    assert updates[-1].domain == "SEA"
+    assert updates[-1].n_detections == 6
+
+
+def test_two_dark_ships_that_pass_each_other_keep_their_tracks() -> None:
+    """Scanned every minute at 20 m, opposite courses 150 m apart: each goes on to the other side."""
+    rng = np.random.default_rng(3)
+    looks = []
+    for k in range(40):
+        ends = (
+            place(-4000.0 + 200.0 * k + rng.normal(0, 20), rng.normal(0, 20)),
+            place(4000.0 - 200.0 * k + rng.normal(0, 20), 150.0 + rng.normal(0, 20)),
+        )
+        plots = [seen(*p, f"p{n}", ellipse=Ellipse(49.0, 49.0, 0.0)) for n, p in enumerate(ends)]
+        looks.append(scan(60.0 * k, disc(LAT, LON, 30e3), *plots))
+    tracks = tracks_of(fused(looks))
+    assert len(tracks) == 2
+    for own in tracks.values():
+        assert own[-1].n_detections == 40
+        assert (own[0].lon - LON) * (own[-1].lon - LON) < 0.0
+
+
+def test_an_anchorage_that_is_scanned_often() -> None:
+    """30 ships at anchor within 10 km, every minute: each has its track, where it lies.
+
+    (From some 200 s between scans on, when a ship could have come from any of its neighbours' places, a scan alone does
+    not tell them apart, and tracks stay tentative.)
+    """
+    rng = np.random.default_rng(0)
+    ships = rng.uniform(-5e3, 5e3, (30, 2))
+    looks = []
+    for k in range(15):
+        plots = [seen(*place(*(x + rng.normal(0, 50, 2))), f"s{n}") for n, x in enumerate(ships) if rng.random() < 0.95]
+        looks.append(scan(60.0 * k, disc(LAT, LON, 60e3), *plots, p_detect=0.95))
+    living = [own[-1] for own in tracks_of(fused(looks)).values() if own[-1].status != "TERMINATED"]
+    assert len(living) == 30
+    for x in ships:
+        assert min(distance_m(u.lat, u.lon, *place(*x)) for u in living) < 150.0
 
 
 def test_domains_are_not_mixed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,16 @@ from hypothesis import strategies as st
 from pipeline_runs import Run, accounted, feed, lines, look, nmea, received, report, write
 from pipeline_runs import run as run_with_pictures
 
-from apss_fusion.model import Source
+from apss_fusion.feeds.base import Reject
+from apss_fusion.model import Look, Source
+from apss_fusion.replay.pipeline_inputs import InputReader
 from apss_fusion.replay.pipeline_outputs import RunError
+from apss_fusion.replay.pipeline_stop import Stop
 from apss_fusion.replay.pipeline_tally import AccountError, Tally
+from apss_fusion.tracking.attributes import Attributes
+from apss_fusion.tracking.batch import LookBatch, Rejection
+from apss_fusion.tracking.encode import Encoder
+from apss_fusion.tracking.register import Register
 
 run = partial(run_with_pictures, pictures=False)
 
@@ -174,6 +182,31 @@ def test_a_scene_counts_its_rows(tmp_path: Path) -> None:
     assert (letter["reason"], letter["line"]) == ("late", None)
     assert len(json.loads(letter["record"])["detections"]) == 2
     assert one.summary["by_source"]["ksat"]["late"] == 1
+
+
+def test_a_scene_that_arrays_cannot_hold_counts_its_rows(tmp_path: Path) -> None:
+    class Strict(Encoder):
+        def encode(self, looks: Sequence[Look]) -> LookBatch:
+            batch = super().encode(looks[1:])
+            batch.rejected, batch.given = (
+                [Rejection(0, -1, "time", "too old"), Rejection(1, 0, "lat", "odd")],
+                len(looks),
+            )
+            return batch
+
+    letters: list[Reject] = []
+    reader = InputReader(str(write(tmp_path / "feed", [KSAT])), None, Stop())
+    encoder = Strict(Register({}), Attributes())
+    (chunk,) = reader.chunks(lambda reject, file: letters.append(reject), encoder)
+    assert [look.source_id for look in chunk.looks] == ["ksat"]
+    assert (len(chunk), chunk.records_between(0, 1)) == (1, 1)
+    reader.take(chunk, 0, 1, 1)
+    assert reader.tally == Tally(
+        records_in=3, records_used=1, dead_letters=2, looks=1, detections=1, detections_rejected=1
+    )
+    reader.check(at_end=True)
+    assert [(reject.reason, reject.is_record) for reject in letters] == [("too old", True), ("odd", False)]
+    assert json.loads(str(letters[0].record, "utf-8"))["source_id"] == "ksat"  # type: ignore[arg-type]
 
 
 def test_where_dead_letters_stood(tmp_path: Path) -> None:

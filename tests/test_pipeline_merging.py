@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_runs import feed, lines, run, small_chunks, write
+from pipeline_runs import feed, lines, report, run, small_chunks, write
 
 from apss_fusion.replay.merging import Merged, merge
 from apss_fusion.replay.pipeline_chunk import Chunk
@@ -112,6 +112,22 @@ def test_merged_files_are_the_file_that_they_were_cut_from(tmp_path: Path, monke
         assert many.pictures == one.pictures
         for name in ("records_in", "duplicates", "late", "dead_letters", "looks"):
             assert many.summary[name] == one.summary[name]
+
+
+def test_where_chunks_end_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a file whose arrivals are out of order: its clock goes on from chunk to chunk."""
+    ahead = [report(0, 100.0), *[report(0, float(t)) for t in range(50, 90)]]
+    beside = [report(1, float(t)) for t in range(50, 120)]
+    paths = [write(tmp_path / "ahead", lines(ahead)), write(tmp_path / "beside", lines(beside))]
+    config = {"lag_s": 20.0}
+    one = run(tmp_path / "one", *paths, config=config)
+    # The clock of the first stands at 100 s: what stands behind in it comes when the second is there too.
+    assert one.summary["by_source"]["ais"]["late"] == 30
+    for items, block_bytes in ((1, 300), (3, 900), (5, 2500)):
+        small_chunks(monkeypatch, items, block_bytes)
+        many = run(tmp_path / "many", *paths, config=config)
+        assert (many.tracks, many.pictures) == (one.tracks, one.pictures)
+        assert many.summary["late"] == one.summary["late"]
 
 
 def test_pictures_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:

@@ -8,14 +8,25 @@ from typing import Any
 
 import msgspec
 import pytest
-from pipeline_runs import SOURCES, Run, accounted, feed, lines, nmea, run, small_chunks, write
+from pipeline_runs import SOURCES, Run, accounted, feed, lines, look, nmea, run, small_chunks, write
 
 from apss_fusion.replay import state_file
 from apss_fusion.replay.pipeline_outputs import RunError
 
 #: What is counted of records: the parts of a run add up to the whole.
-COUNTED = ("records_in", "records_used", "duplicates", "late", "dead_letters", "looks", "detections")
-FEEDS = {"looks": lines(feed()), "ais-nmea": nmea()}
+COUNTED = (
+    "records_in",
+    "records_used",
+    "duplicates",
+    "late",
+    "dead_letters",
+    "looks",
+    "detections",
+    "detections_rejected",
+)
+BAD = lines([look("bad", "ais", 50.0, {"lat": 95.0, "lon": 0.0}, {"lat": 49.0, "lon": 0.0})])
+LOOKS = lines(feed())
+FEEDS = {"looks": [*LOOKS[:8], b"not json\n", *LOOKS[8:22], *BAD, *LOOKS[22:]], "ais-nmea": nmea()}
 
 
 def whole(folder: Path, rows: list[bytes], **job: Any) -> Run:
@@ -27,15 +38,16 @@ def assert_together(parts: list[Run], one: Run) -> None:
     assert b"".join(part.pictures for part in parts) == one.pictures
     for name in COUNTED:
         assert sum(part.summary[name] for part in parts) == one.summary[name], name
-    assert [letter["reason"] for part in parts for letter in part.letters] == [
-        letter["reason"] for letter in one.letters
-    ]
+    # In the order in which they were found, which is chunk by chunk.
+    reasons = [letter["reason"] for part in parts for letter in part.letters]
+    assert sorted(reasons) == sorted(letter["reason"] for letter in one.letters)
 
 
 def test_the_feeds_have_what_they_should(tmp_path: Path) -> None:
     one = whole(tmp_path / "a", FEEDS["looks"])
     assert one.summary["tracks_confirmed"] >= 5
-    assert (one.summary["late"], one.summary["duplicates"], one.summary["dead_letters"]) == (1, 1, 2)
+    assert (one.summary["late"], one.summary["duplicates"], one.summary["dead_letters"]) == (1, 1, 3)
+    assert one.summary["detections_rejected"] == 1
     assert one.pictures.count(b"\n") > 5
     two = whole(tmp_path / "b", FEEDS["ais-nmea"])
     assert two.summary["tracks_confirmed"] == 2
@@ -167,6 +179,19 @@ def test_what_no_input_follows_is_finished(tmp_path: Path) -> None:
     assert c.letters == []
     d = run(tmp_path / "d", write(tmp_path / "rest", rows[cut:]), resume=state)
     assert unfinished not in [letter["reason"] for letter in d.letters]
+
+
+def test_the_second_part_of_a_table_has_no_header(tmp_path: Path) -> None:
+    header = b"MMSI,BaseDateTime,LAT,LON,SOG,COG,Heading\n"
+    rows = [header] + [b"235000001,2026-01-01T00:%02d:00,50.0,-1.0,5.0,0,0\n" % k for k in range(12)]
+    one = whole(tmp_path / "whole_run", rows)
+    state = str(tmp_path / "state")
+    a = run(tmp_path / "a", write(tmp_path / "1", rows[:5]), save=state)
+    b = run(tmp_path / "b", write(tmp_path / "2", rows[5:]), resume=state)
+    assert_together([a, b], one)
+    assert one.summary["tracks_confirmed"] == 1
+    with pytest.raises(RunError, match="no known format"):
+        run(tmp_path / "c", tmp_path / "2")
 
 
 def test_the_state_is_replaced_whole(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from apss_fusion.outputs import TrackWriter, open_track_writer
 from apss_fusion.replay import state_file
 from apss_fusion.replay.merging import Merged, merge
 from apss_fusion.replay.pipeline_chunk import Chunk
-from apss_fusion.replay.pipeline_files import printable
+from apss_fusion.replay.pipeline_files import is_pipe, printable
 from apss_fusion.replay.pipeline_inputs import CHUNK_ITEMS, STANDARD_INPUT, InputReader
 from apss_fusion.replay.pipeline_lines import picture_json
 from apss_fusion.replay.pipeline_outputs import (
@@ -81,19 +81,35 @@ class Outcome(Struct, frozen=True, kw_only=True):
     errors: list[str]
 
 
-def open_inputs(names: Sequence[str], format_name: str | None, stop: Stop) -> list[InputReader]:
-    """Open and recognise all inputs; `RunError` of status 2 where one cannot be used."""
+def open_inputs(
+    names: Sequence[str], format_name: str | None, stop: Stop, expected: str | None = None
+) -> list[InputReader]:
+    """Open and recognise all inputs; `RunError` of status 2 where one cannot be used.
+
+    A file whose content tells no format is taken for one of the format `expected`, if that is given.
+    """
     if names.count(STANDARD_INPUT) > 1:
         raise RunError("-: standard input can be read only once", 2)
     readers: list[InputReader] = []
     try:
         for name in names:
-            readers.append(InputReader(name, format_name, stop))
+            readers.append(_open_input(name, format_name, stop, expected))
     except InputError as error:
         for reader in readers:
             reader.close()
         raise RunError(str(error), error.status) from None
     return readers
+
+
+def _open_input(name: str, format_name: str | None, stop: Stop, expected: str | None) -> InputReader:
+    try:
+        return InputReader(name, format_name, stop)
+    except InputError as error:
+        if format_name is not None or expected is None or not error.reason.startswith("no known format"):
+            raise
+        if is_pipe(name) or name == STANDARD_INPUT:
+            raise
+    return InputReader(name, expected, stop)
 
 
 def chunk_limit(inputs: int) -> int:
@@ -178,7 +194,9 @@ class _Run:
         check_outputs(outputs, [] if job.resume is None else [job.resume])
         self._job, self._stop, self._progress = job, stop, progress
         self._saved = load_state(job.resume)
-        self._readers = open_inputs(job.inputs, job.format, stop)
+        # The second part of a table may have no header.
+        formats = set() if self._saved is None else {one.format for one in self._saved.inputs}
+        self._readers = open_inputs(job.inputs, job.format, stop, formats.pop() if len(formats) == 1 else None)
         self._continued = Continued(self._saved, self._readers, job.resume or "")
         self._warnings = self._continued.warnings
         if job.save is not None:
@@ -231,9 +249,9 @@ class _Run:
         job = self._job
         try:
             with naming(job.out):
-                self._tracks: TrackWriter = files.add(open_track_writer(job.out))
-            self._pictures = files.add(Lines(job.picture))
-            self._dead_letters = files.add(DeadLetters(job.deadletter))
+                self._tracks: TrackWriter = files.add(job.out, open_track_writer(job.out))
+            self._pictures = files.add(job.picture, Lines(job.picture))
+            self._dead_letters = files.add(job.deadletter, DeadLetters(job.deadletter))
         except OSError as error:
             raise RunError(f"{error.filename}: {error.strerror}", 2) from error
         except ModuleNotFoundError as error:

@@ -62,9 +62,8 @@ class Position(Struct, frozen=True, array_like=True):
     digest: bytes
     items: int
     looks: int
-    #: What its decoder and its clock began with.
+    #: What its decoder began with.
     begin_state: bytes
-    begin_arrival_us: int
 
 
 class InputState(Struct, frozen=True, array_like=True):
@@ -72,9 +71,8 @@ class InputState(Struct, frozen=True, array_like=True):
 
     name: str
     format: str
-    #: State of its decoder, and its latest arrival: for the input that follows it.
+    #: Of its decoder, for the input that follows it.
     state: bytes
-    arrival_us: int
     #: Where the input was left; None where it was read to its end, or cannot be read again.
     position: Position | None
 
@@ -113,7 +111,7 @@ class InputReader:
         self._items = self._looks = self._taken = 0
         self._skip_items = self._skip_looks = 0
         self._begin_state = b""
-        self._arrival_us = self._begin_arrival_us = NO_TIME_US
+        self._arrival_us = NO_TIME_US
         self._feed: FeedReader | None = None
         self.fingerprint = None if self._live else fingerprint_of(name)
         if not self._live and format_name in (None, Looks.name) and is_table(name):
@@ -166,15 +164,15 @@ class InputReader:
 
     def follow(self, state: InputState) -> None:
         """Continue after an input of the same format. ValueError, MsgspecError: its decoder's state is of no use."""
-        self._begin(state.state, state.arrival_us)
+        self._begin(state.state)
 
     def go_on(self, position: Position) -> None:
         """Continue where this very file was left; raises as `follow`."""
-        self._begin(position.begin_state, position.begin_arrival_us)
+        self._begin(position.begin_state)
         self._skip_items, self._skip_looks = position.items, position.looks
 
-    def _begin(self, state: bytes, arrival_us: int) -> None:
-        self._begin_state, self._begin_arrival_us, self._arrival_us = state, arrival_us, arrival_us
+    def _begin(self, state: bytes) -> None:
+        self._begin_state = state
         if self.decoder is not None and state:
             self.decoder.restore(state)
 
@@ -183,9 +181,9 @@ class InputReader:
         position = None
         if with_position and self.fingerprint is not None:
             taken = self._skip_looks + self._taken
-            position = Position(*self.fingerprint, self._items, taken, self._begin_state, self._begin_arrival_us)
+            position = Position(*self.fingerprint, self._items, taken, self._begin_state)
         state = b"" if self.decoder is None else self.decoder.state()
-        return InputState(self.name, self.format, state, self._arrival_us, position)
+        return InputState(self.name, self.format, state, position)
 
     # ------------------------------------------------------------------ reading
 

@@ -98,8 +98,8 @@ def decode(job: LooksJob, stop: Stop | None = None, progress: Progress | None = 
 def _open(job: LooksJob, files: Closing) -> tuple[LookWriter, DeadLetters]:
     try:
         with naming(job.out):
-            writer = files.add(open_look_writer(job.out))
-        return writer, files.add(DeadLetters(job.deadletter))
+            writer = files.add(job.out, open_look_writer(job.out))
+        return writer, files.add(job.deadletter, DeadLetters(job.deadletter))
     except OSError as error:
         raise RunError(f"{error.filename}: {error.strerror}", 2) from error
     except ModuleNotFoundError as error:

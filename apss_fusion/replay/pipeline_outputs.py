@@ -125,8 +125,7 @@ class Lines:
     def close(self) -> None:
         """Write what is left and close."""
         if self._file is not None:
-            with naming(self._path):
-                self._file.close()
+            self._file.close()
 
 
 class DeadLetters(Lines):
@@ -142,19 +141,21 @@ class Closing:
     """A context manager that closes what was added to it, all of it, in the order in which it was added."""
 
     def __init__(self) -> None:
-        self._open: list[Closable] = []
+        self._open: list[tuple[str, Closable]] = []
 
-    def add(self, file: _Closable) -> _Closable:
-        """Close this too; returns it."""
-        self._open.append(file)
+    def add(self, path: str | None, file: _Closable) -> _Closable:
+        """Close this too, whose errors name its path; returns it."""
+        self._open.append((path or "", file))
         return file
 
     def close(self) -> None:
         """Close everything; the first `OSError` is raised after all was tried."""
         failure: OSError | None = None
         while self._open:
+            path, file = self._open.pop(0)
             try:
-                self._open.pop(0).close()
+                with naming(path):
+                    file.close()
             except OSError as error:
                 failure = failure or error
         if failure is not None:

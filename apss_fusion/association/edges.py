@@ -25,7 +25,7 @@ from apss_fusion.association.identity import identity_factor
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import altitude_loglik_ratio
-from apss_fusion.estimation.measurement import gate_distance, update, update_position
+from apss_fusion.estimation.measurement import LOG_2PI, gate_distance, update, update_position
 from apss_fusion.estimation.motion import predict, process_noise
 from apss_fusion.estimation.rounding import power_below
 from apss_fusion.geodesy.h3cells import nvec_to_cell
@@ -37,8 +37,8 @@ _WELL = 9.0
 _UNKNOWN_DOMAIN = 3
 #: Looks with fewer detections than this are compared pair by pair, without lists.
 FEW = 6
-_LOG_2PI = 1.8378770664093453
-_EARTH_SQ = 4.07e13
+#: Square of a radius of the Earth, m^2, a little above the mean: what a squared chord is multiplied by in a first test.
+EARTH_SQ_M2 = 4.07e13
 _RESOLUTION = np.array(LEVELS)
 NO_EDGE_ROOM, NO_CELL_ROOM = -1, -2
 #: Kinds of pair tables, for what is missing.
@@ -62,7 +62,7 @@ def reference(look: Row, z: Row, domain: Row) -> float:
         log += log_velocity(z, domain)
     if z.rate == z.rate:
         s = domain.birth_speed_var * (z.le * z.le + z.ln * z.ln) + z.rate_var
-        log -= 0.5 * (z.rate * z.rate / s + _LOG_2PI + math.log(s))
+        log -= 0.5 * (z.rate * z.rate / s + LOG_2PI + math.log(s))
     return log
 
 
@@ -72,7 +72,7 @@ def log_velocity(z: Row, domain: Row) -> float:
     see, snn = domain.birth_speed_var + z.vaa, domain.birth_speed_var + z.vbb
     det = see * snn - z.vab * z.vab
     m2 = (z.va * z.va * snn - 2.0 * z.va * z.vb * z.vab + z.vb * z.vb * see) / det
-    return -0.5 * m2 - _LOG_2PI - 0.5 * math.log(det)
+    return -0.5 * m2 - LOG_2PI - 0.5 * math.log(det)
 
 
 @lean_kernel
@@ -248,7 +248,7 @@ def edges_of(
         return e
     axis = 0.5 * (p.ee + p.nn + math.sqrt((p.ee - p.nn) ** 2 + 4.0 * p.en * p.en))
     need = math.sqrt(params.filter[0].gate * axis) + widest_m
-    far_sq = 1.02 * need * need / _EARTH_SQ
+    far_sq = 1.02 * need * need / EARTH_SQ_M2
     level = 0
     while level < GLOBE_LEVEL and need > COVER_M[level]:
         level += 1

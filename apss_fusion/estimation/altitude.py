@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from apss_fusion.estimation.measurement import LOG_2PI
 from apss_fusion.kernels import Row, lean_kernel
 
 #: Altitude h (m) and climb w (m/s) with covariance, at time t (s since 1970); hh = 0 means that none is known.
@@ -21,7 +22,6 @@ Q_CLIMB = 1.0
 CLIMB_SIGMA_MPS = 10.0
 #: A height older than this is replaced, not updated, s.
 FRESH_S = 600.0
-LOG_2PI = 1.8378770664093453
 
 
 @lean_kernel

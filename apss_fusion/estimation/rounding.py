@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from apss_fusion.geodesy.wgs84 import MEAN_RADIUS_M
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 
 #: Significant bits of a covariance factor, and bits of a state below its sigma.
@@ -16,7 +17,6 @@ BITS = 8
 _SPLIT = 2.0 ** (53 - BITS) + 1.0
 #: Adding and taking away this times a power of two rounds to a multiple of that power.
 _ROUNDER = 6755399441055744.0
-EARTH_M = 6_371_008.8
 PROBABILITY_GRID = 1048576.0
 
 
@@ -76,7 +76,7 @@ def round_state(s: Row) -> None:
     s.bb = u3 * u3 * d0 + w3 * w3 * d1 + q3 * q3 * d2 + d3
     # Position: the sigma of the tighter axis, as an angle.
     fine = min(g0, g1) * step
-    grid = power_below(fine / EARTH_M)
+    grid = power_below(fine / MEAN_RADIUS_M)
     s.x, s.y, s.z = to_grid(s.x, grid), to_grid(s.y, grid), to_grid(s.z, grid)
     s.a, s.b = to_grid(s.a, g2 * step), to_grid(s.b, g3 * step)
 

@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from apss_fusion.outputs.arrow_columns import (
     TIME,
@@ -29,6 +28,7 @@ from apss_fusion.outputs.arrow_columns import (
     times,
     uuids,
 )
+from apss_fusion.outputs.arrow_file import open_to_write
 from apss_fusion.tracking.rows import DATUM_NAMES, DOMAIN_NAMES, REASON_NAMES, STATUS_NAMES
 from apss_fusion.tracking.updates import (
     ALT,
@@ -197,15 +197,7 @@ class TrackFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        name = os.fspath(path)
-        self._sink = pa.OSFile(name, "wb")
-        if name.endswith(".arrow"):
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
-            self._writer = pa.ipc.new_file(self._sink, SCHEMA, options=options)
-        else:
-            self._writer = pq.ParquetWriter(
-                self._sink, SCHEMA, compression="zstd", compression_level=1, use_dictionary=_FEW_VALUES
-            )
+        self._sink, self._writer = open_to_write(path, SCHEMA, _FEW_VALUES)
         self._pending: list[Any] = []
         self._pending_rows = 0
         self._failed = False

@@ -143,6 +143,28 @@ def _covariance(b: NDArray[np.uint8], p: int, numbers: NDArray[np.float64], j: i
 
 
 @kernel
+def _key(
+    b: NDArray[np.uint8], p: int, text: NDArray[np.uint8], table: NDArray[np.int64], have: int
+) -> tuple[int, int, int]:
+    """(what the key at p stands for, the bits of the keys met so far, where its value begins).
+
+    The kind is `NO` for a key that is not known; the place is `NO` for none at all, and for a known one that comes twice.
+    """
+    end = string_end(b, p)
+    if end < 0:
+        return NO, have, NO
+    kind = find_name(b, p + 1, end, text, table)
+    p = after_blanks(b, end + 1)
+    if byte_at(b, p) != COLON:
+        return kind, have, NO
+    if kind >= 0:
+        if (have >> kind) & 1:
+            return kind, have, NO
+        have |= 1 << kind
+    return kind, have, after_blanks(b, p + 1)
+
+
+@kernel
 def _detection(b: NDArray[np.uint8], p: int, row: Row, numbers: NDArray[np.float64], j: int) -> int:
     """Read the detection that opens at p into row j; the byte after it, or `NO`."""
     if byte_at(b, p) != OPEN:
@@ -153,19 +175,9 @@ def _detection(b: NDArray[np.uint8], p: int, row: Row, numbers: NDArray[np.float
     have = 0
     p = after_blanks(b, p + 1)
     while True:
-        start = p + 1
-        end = string_end(b, p)
-        if end < 0:
+        kind, have, p = _key(b, p, _DETECTION_TEXT, _DETECTION_TABLE, have)
+        if p < 0:
             return NO
-        kind = find_name(b, start, end, _DETECTION_TEXT, _DETECTION_TABLE)
-        p = after_blanks(b, end + 1)
-        if byte_at(b, p) != COLON:
-            return NO
-        p = after_blanks(b, p + 1)
-        if kind >= 0:
-            if (have >> kind) & 1:
-                return NO
-            have |= 1 << kind
         start = p
         end = after_null(b, p)
         if kind < 0:
@@ -224,19 +236,9 @@ def _look(
     have = 0
     p = after_blanks(b, p + 1)
     while True:
-        start = p + 1
-        end = string_end(b, p)
-        if end < 0:
+        kind, have, p = _key(b, p, _LOOK_TEXT, _LOOK_TABLE, have)
+        if p < 0:
             return NO
-        kind = find_name(b, start, end, _LOOK_TEXT, _LOOK_TABLE)
-        p = after_blanks(b, end + 1)
-        if byte_at(b, p) != COLON:
-            return NO
-        p = after_blanks(b, p + 1)
-        if kind >= 0:
-            if (have >> kind) & 1:
-                return NO
-            have |= 1 << kind
         end = after_null(b, p)
         if kind < 0:
             p = after_plain_value(b, p)

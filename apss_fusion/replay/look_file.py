@@ -22,7 +22,8 @@ from apss_fusion.tracking.detection_rows import ELLIPSE
 
 try:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from apss_fusion.outputs.arrow_file import open_to_write
 except ImportError as error:
     raise ModuleNotFoundError(
         "Parquet and Arrow files need pyarrow: pip install 'apss-fusion[archive]'", name="pyarrow"
@@ -115,15 +116,7 @@ class LookFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        name = os.fspath(path)
-        self._sink = pa.OSFile(name, "wb")
-        if name.endswith(".arrow"):
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
-            self._writer = pa.ipc.new_file(self._sink, SCHEMA, options=options)
-        else:
-            self._writer = pq.ParquetWriter(
-                self._sink, SCHEMA, compression="zstd", compression_level=1, use_dictionary=_FEW_VALUES
-            )
+        self._sink, self._writer = open_to_write(path, SCHEMA, _FEW_VALUES)
         self._pending: list[Look] = []
         self._pending_size = 0
         self._failed = False

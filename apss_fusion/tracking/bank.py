@@ -81,7 +81,7 @@ def grown(bank: Bank, capacity: int) -> Bank:
         _longer(bank.pool, pool),
     )
     _chain_new(new, old, pool_old)
-    _hang_all(new)
+    rebuild_identities(new)
     return new
 
 
@@ -105,7 +105,7 @@ def _chain_new(bank: Bank, old: int, pool_old: int) -> None:
 
 
 @lean_kernel
-def _hang_all(bank: Bank) -> None:
+def rebuild_identities(bank: Bank) -> None:
     """Hang all living tracks on their identities afresh; identities of none are forgotten."""
     bank.counters[IDENTITIES] = 0
     for s in range(len(bank.identity)):
@@ -114,11 +114,6 @@ def _hang_all(bank: Bank) -> None:
         if bank.link[i].alive:
             hang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity, bank.counters)
             hang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity, bank.counters)
-
-
-def rebuild_identities(bank: Bank) -> None:
-    """Hang all living tracks on their identities afresh."""
-    _hang_all(bank)
 
 
 @lean_kernel

@@ -135,7 +135,7 @@ class Engine:
         return self._tracks(time_us, (TENTATIVE, CONFIRMED, COASTING), least_existence)
 
     def _tracks(self, time_us: int, statuses: tuple[int, ...], least_existence: float) -> list[PictureTrack]:
-        columns = tracks_at(self._filter.bank, self._filter.track_id, self.config.params(), time_us / 1e6, statuses)
+        columns = tracks_at(self._filter.bank, self._filter.track_id, self._filter.params, time_us / 1e6, statuses)
         tracks = [
             PictureTrack(track_id, lat, lon, r, status, self.attributes.ids(n))
             for track_id, lat, lon, r, status, n in columns
@@ -220,7 +220,7 @@ class Engine:
             out += self._filter.fuse(batch, 0, len(batch))
         if len(batch):
             self._fused_us = int(batch.looks["time_us"][-1])
-        return UpdateBatch.concat(out) if out else self._nothing(batch)
+        return UpdateBatch.concat(out) if out else self._filter.no_updates(batch)
 
     def _fuse_with_pictures(self, batch: LookBatch, before_us: int, out: list[UpdateBatch]) -> None:
         time_us = batch.looks["time_us"]
@@ -242,9 +242,6 @@ class Engine:
             self._picture_us += self._interval_us
         if start < len(batch):
             out += self._filter.fuse(batch, start, len(batch))
-
-    def _nothing(self, batch: LookBatch) -> UpdateBatch:
-        return self._filter.no_updates(batch)
 
     def _domain_lags(self, sources: Mapping[str, Source]) -> list[int]:
         """The longest lag of the registered sources of each domain, microseconds."""

@@ -147,6 +147,18 @@ def _pop(bank: Bank) -> None:
 
 
 @lean_kernel
+def existence_at(b: Row, d: Row, t: float) -> float:
+    """Existence of belief b at time t: it decays, from when it was set, at the rate at which objects of domain d leave."""
+    return b.r * math.exp(-d.departure * (t - b.tr))
+
+
+@lean_kernel
+def start_calendar(bank: Bank, t: float) -> None:
+    """Set the calendar to time t (of a state that is loaded)."""
+    bank.counters[TICK] = np.int64(math.floor(t / TICK_S))
+
+
+@lean_kernel
 def next_event(s: Row, b: Row, d: Row, f: Row, until: float) -> tuple[float, int, int]:
     """(time, kind, reason) of what happens to a track by itself first, up to `until`: a pure function of its rows s and b.
 

@@ -21,7 +21,7 @@ from apss_fusion.tracking.bank import Bank
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.feet import FootprintRows
-from apss_fusion.tracking.filing import file_track
+from apss_fusion.tracking.filing import file_track, start_calendar
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_output
 from apss_fusion.tracking.records import LoadedTracks, Record, StateError
 from apss_fusion.tracking.register import Register
@@ -39,7 +39,6 @@ from apss_fusion.tracking.work import (
     NEED_PAIRS,
     NEED_SCRATCH,
     Work,
-    start_calendar,
 )
 
 #: Namespace of track ids: UUIDv5 of "source_id/look_id/detection_id" of the founding detection.
@@ -55,7 +54,8 @@ class Filter:
     def __init__(self, config: Config, register: Register, attributes: Attributes) -> None:
         self.register = register
         self.attributes = attributes
-        self._params = config.params()
+        #: The configuration as the kernels read it.
+        self.params = config.params()
         self._footprints = FootprintRows(config.filter.intensity_resolution)
         self._has_class = np.zeros(256, np.int8)
         self._classes_known = 0
@@ -68,7 +68,7 @@ class Filter:
             bank=banks.new_bank(1024),
             cells=cells,
             intensity=intensities.new_intensity(256),
-            params=self._params,
+            params=self.params,
             pairs=self._pairs(),
             feet=self._footprints.feet([]),
             scratch=new_scratch(1024, 4096, 1024, GLOBE_LEVEL + 1),

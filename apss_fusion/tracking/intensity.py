@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.association.cell_table import LEVELS
 from apss_fusion.estimation.rounding import significant
+from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
 from apss_fusion.kernels import lean_kernel
 from apss_fusion.tracking.config import Params
 
@@ -66,6 +68,12 @@ def slot_of(cells: NDArray[np.void], key: np.uint64) -> np.int64:
     while cells[s].key != 0 and cells[s].key != key:
         s = (s + np.uint64(1)) & mask
     return np.int64(s)
+
+
+@lean_kernel
+def cell_of(x: float, y: float, z: float, params: Params, digits: NDArray[np.int64]) -> np.uint64:
+    """The cell of the intensity that holds an n-vector (the ancestor of its finest cell). digits: int64 (16,) to work in."""
+    return parent_of(nvec_to_cell(x, y, z, LEVELS[0], digits), params.filter[0].intensity_resolution)
 
 
 @lean_kernel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from uuid import UUID
 
 import numpy as np
@@ -13,6 +12,7 @@ from apss_fusion.kernels import kernel
 from apss_fusion.model import TrackStatus
 from apss_fusion.tracking.bank import Bank, alive
 from apss_fusion.tracking.config import Params
+from apss_fusion.tracking.filing import existence_at
 from apss_fusion.tracking.rows import STATUS_NAMES
 
 
@@ -24,7 +24,7 @@ def _predict_all(
         b = bank.belief[slots[k]]
         d = params.domain[b.domain]
         predict(bank.state[slots[k]], t, d.q, d.g, d.great_circle != 0, rows[k])
-        r[k] = b.r * math.exp(-d.departure * max(0.0, t - b.tr))
+        r[k] = existence_at(b, d, max(t, b.tr))
 
 
 def tracks_at(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, Cells, find_cell, intern
+from apss_fusion.association.edges import EARTH_SQ_M2
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.geodesy.h3cells import nvec_to_cell
@@ -23,7 +24,6 @@ from apss_fusion.tracking.filing import DETECTION_REACH_M
 
 NO_ROOM, NO_CELL_ROOM = -1, -2
 _FINEST = LEVELS[0]
-_EARTH_SQ = 4.07e13
 
 
 #: Columns of `Feet.first`.
@@ -189,7 +189,7 @@ def _propose_close(
             var = h.ee + h.nn + 2.0 * dt * (abs(h.ea) + abs(h.nb)) + dt * dt * (h.aa + h.bb) + q * dt * dt * dt
             far = math.sqrt(h.a * h.a + h.b * h.b) * dt + math.sqrt(params.filter[0].gate * var) + reach + 1.0
             dx, dy, dz = h.x - z.x, h.y - z.y, h.z - z.z
-            if (dx * dx + dy * dy + dz * dz) * _EARTH_SQ < 1.02 * far * far:
+            if (dx * dx + dy * dy + dz * dz) * EARTH_SQ_M2 < 1.02 * far * far:
                 if n == len(scratch.c) - 1:
                     return NO_ROOM
                 k.stamp = stamp

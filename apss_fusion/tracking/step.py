@@ -7,21 +7,16 @@ attributes is new, the step returns and is called again with the same look.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.belief_propagation import marginals
-from apss_fusion.association.cell_table import LEVELS, N_CELLS
+from apss_fusion.association.cell_table import N_CELLS
 from apss_fusion.association.clusters import clusters
-from apss_fusion.association.edges import (
-    drop_dominated,
-)
+from apss_fusion.association.edges import drop_dominated
 from apss_fusion.estimation.altitude import altitude_at
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability
-from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 from apss_fusion.tracking.bank import (
     HEAP,
@@ -30,16 +25,10 @@ from apss_fusion.tracking.bank import (
     STAMP,
     take_slot,
 )
-from apss_fusion.tracking.filing import COAST, END, file_track, next_due, next_event, remove_track
-from apss_fusion.tracking.intensity import write
+from apss_fusion.tracking.filing import COAST, END, existence_at, file_track, next_due, next_event, remove_track
+from apss_fusion.tracking.intensity import cell_of, write
 from apss_fusion.tracking.propose import COVERS
-from apss_fusion.tracking.publish import (
-    CONTRIBUTORS,
-    EVIDENCES,
-    ROWS,
-    microseconds,
-    publish,
-)
+from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, microseconds, publish
 from apss_fusion.tracking.revise import found, revise
 from apss_fusion.tracking.rows import COASTING, LOST, NO_REASON, TERMINATED
 from apss_fusion.tracking.weighing import candidates, prepare_detections, room_for, weigh_all
@@ -55,8 +44,6 @@ from apss_fusion.tracking.work import (
     Work,
     cell_area_m2,
 )
-
-_FINEST = LEVELS[0]
 
 
 @lean_kernel
@@ -111,10 +98,8 @@ def _happen(w: Work, i: int) -> None:
         return
     if bank.link[i].seq > 0:
         _tell(w, i, row, due, TERMINATED, reason)
-    cell = parent_of(
-        nvec_to_cell(row.x, row.y, row.z, _FINEST, w.scratch.digits), w.params.filter[0].intensity_resolution
-    )
-    r = b.r * math.exp(-d.departure * (due - b.tr))
+    cell = cell_of(row.x, row.y, row.z, w.params, w.scratch.digits)
+    r = existence_at(b, d, due)
     write(w.intensity, w.params, cell, b.domain, due, 1.0, r / cell_area_m2(w.params.filter[0].intensity_resolution))
     remove_track(bank, w.cells, i)
 
@@ -125,7 +110,7 @@ def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None
     b = w.bank.belief[i]
     a = w.scratch.spare[0].altitude
     altitude_at(w.bank.altitude[i], t, a)
-    r = b.r * math.exp(-w.params.domain[b.domain].departure * (t - b.tr))
+    r = existence_at(b, w.params.domain[b.domain], t)
     first = w.out.n[EVIDENCES]
     publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.filter[0].tentative)
 
@@ -170,8 +155,7 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: 
         if result.r < w.params.filter[0].recycle:
             if result.r >= w.params.filter[0].recycle_mass_min:
                 p = s.c[c].pred
-                cell = nvec_to_cell(p.x, p.y, p.z, _FINEST, s.digits)
-                masses = _mass(w, masses, result.r, cell, bank.belief[i].domain)
+                masses = _mass(w, masses, result.r, p.x, p.y, p.z, bank.belief[i].domain)
             if bank.link[i].seq > 0:
                 altitude_at(bank.altitude[i], look.t, s.spare[0].altitude)
                 publish(
@@ -196,27 +180,26 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: 
                 v.weight, v.detection = s.e[e].p, first + s.e[e].detection
                 out.n[EVIDENCES] += 1
         b = bank.belief[i]
+        row = s.c[c].pred
+        if result.hit > 0.0:
+            row = bank.state[i]
         if result.news:
-            row, a = bank.state[i], s.spare[0].altitude
+            a = s.spare[0].altitude
             altitude_at(bank.altitude[i], look.t, a)
-            if result.hit <= 0.0:
-                row = s.c[c].pred
             publish(
                 bank, out, i, row, a, b.r, look.time_us, q, b.status, NO_REASON, evidence, w.params.filter[0].tentative
             )
         else:
             out.n[EVIDENCES] = evidence
-        if result.hit > 0.0:
-            file_track(bank, w.cells, w.params, i, bank.state[i], s.digits, look.t)
-        else:
-            file_track(bank, w.cells, w.params, i, s.c[c].pred, s.digits, look.t)
+        file_track(bank, w.cells, w.params, i, row, s.digits, look.t)
     return masses
 
 
 @inline_kernel
-def _mass(w: Work, masses: int, r: float, finest: np.uint64, domain: int) -> int:
+def _mass(w: Work, masses: int, r: float, x: float, y: float, z: float, domain: int) -> int:
+    """Note existence that goes back to the intensity at an n-vector; returns how many there are."""
     w.mass[masses].r, w.mass[masses].domain = r, domain
-    w.mass[masses].cell = parent_of(finest, w.params.filter[0].intensity_resolution)
+    w.mass[masses].cell = cell_of(x, y, z, w.params, w.scratch.digits)
     return masses + 1
 
 
@@ -230,7 +213,7 @@ def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, mass
         r = probability(s.d[j].p_new * s.d[j].birth)
         if r < w.params.filter[0].recycle:
             if not look.cooperative and r >= w.params.filter[0].recycle_mass_min:
-                masses = _mass(w, masses, r, nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), z[j].domain)
+                masses = _mass(w, masses, r, z[j].x, z[j].y, z[j].z, z[j].domain)
             continue
         i = take_slot(bank)
         found(bank, i, look, z[j], r, w.params, w.pairs)

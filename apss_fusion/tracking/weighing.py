@@ -22,8 +22,8 @@ from apss_fusion.association.edges import (
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability, significant
-from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
 from apss_fusion.geodesy.polygon import chance_inside_with
+from apss_fusion.geodesy.wgs84 import MEAN_RADIUS_M
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 from apss_fusion.tracking.bank import (
     HEAP,
@@ -31,7 +31,8 @@ from apss_fusion.tracking.bank import (
     N_FREE,
     POOL_FREE,
 )
-from apss_fusion.tracking.intensity import density
+from apss_fusion.tracking.filing import existence_at
+from apss_fusion.tracking.intensity import cell_of, density
 from apss_fusion.tracking.propose import COVERS, RINGS, VERTICES, propose_near, propose_under, reach_of
 from apss_fusion.tracking.publish import (
     CONTRIBUTORS,
@@ -52,8 +53,6 @@ from apss_fusion.tracking.work import (
     Work,
 )
 
-_FINEST = LEVELS[0]
-_EARTH_M = 6_371_008.8
 #: Edge of the finest pages.
 _PAGE_EDGE_M = EDGE_M[LEVELS[0]]
 #: Nothing is detected for certain: a track that was missed is not proved away.
@@ -87,7 +86,7 @@ def _reaches_out(w: Work, look: Row, z: Row) -> bool:
     """
     cap = w.feet.cap[look.footprint]
     dx, dy, dz = z.x - cap.x, z.y - cap.y, z.z - cap.z
-    away_m = _EARTH_M * math.sqrt(dx * dx + dy * dy + dz * dz)
+    away_m = MEAN_RADIUS_M * math.sqrt(dx * dx + dy * dy + dz * dz)
     return (
         z.identity != 0 or away_m > cap.outer_m or reach_of(look, z, w.params) > max(0.125 * cap.outer_m, _PAGE_EDGE_M)
     )
@@ -139,9 +138,7 @@ def prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
         if look.cooperative:
             s.d[j].new, s.d[j].birth = 1.0, w.params.filter[0].birth_cooperative
             continue
-        s.d[j].cell = parent_of(
-            nvec_to_cell(z[j].x, z[j].y, z[j].z, _FINEST, s.digits), w.params.filter[0].intensity_resolution
-        )
+        s.d[j].cell = cell_of(z[j].x, z[j].y, z[j].z, w.params, s.digits)
         clutter = max(look.clutter_per_m2, 1e-15)
         seen = look.p_detect * density(w.intensity, w.params, s.d[j].cell, z[j].domain, look.t)
         seen = max(significant(seen), clutter * w.params.filter[0].birth_min / (1.0 - w.params.filter[0].birth_min))
@@ -154,7 +151,7 @@ def _chance_seen(w: Work, look: Row, p: Row, stop_probability: float) -> float:
     f = look.footprint
     cap = w.feet.cap[f]
     dx, dy, dz = p.x - cap.x, p.y - cap.y, p.z - cap.z
-    away_m = _EARTH_M * math.sqrt(dx * dx + dy * dy + dz * dz)
+    away_m = MEAN_RADIUS_M * math.sqrt(dx * dx + dy * dy + dz * dz)
     four_sigma_m = 4.0 * math.sqrt(p.ee + p.nn)
     if away_m - four_sigma_m > cap.outer_m:
         return 0.0
@@ -197,7 +194,7 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
         d = w.params.domain[b.domain]
         predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c[kept].pred)
         s.c[kept].slot = i
-        s.c[kept].r = b.r * math.exp(-d.departure * (look.t - b.tr))
+        s.c[kept].r = existence_at(b, d, look.t)
         s.c[kept].seen = 0.0
         if look.footprint >= 0 and not look.cooperative and (w.domain_mask[look.source] >> b.domain) & 1:
             s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred, d.stop_probability)

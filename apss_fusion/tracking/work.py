@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import GLOBE_LEVEL, Cells
-from apss_fusion.association.edges import (
-    Pairs,
-)
+from apss_fusion.association.edges import Pairs
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.kernels import lean_kernel
-from apss_fusion.tracking.bank import (
-    TICK,
-    TICK_S,
-    Bank,
-)
+from apss_fusion.tracking.bank import Bank
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.intensity import Intensity
 from apss_fusion.tracking.propose import Feet
-from apss_fusion.tracking.publish import (
-    Output,
-)
+from apss_fusion.tracking.publish import Output
 
 #: What a call needs before it can go on.
 DONE, NEED_BANK, NEED_CELLS, NEED_SCRATCH, NEED_EDGES, NEED_OUTPUT, NEED_INTENSITY, NEED_PAIRS = range(8)
@@ -32,8 +23,6 @@ DONE, NEED_BANK, NEED_CELLS, NEED_SCRATCH, NEED_EDGES, NEED_OUTPUT, NEED_INTENSI
 EVIDENCE_MIN = 1e-3
 #: Cells that filing one track may intern.
 CELLS_A_TRACK = GLOBE_LEVEL + 1
-
-
 #: Existence that goes back to the intensity of a cell.
 MASS = np.dtype([("r", "f8"), ("cell", "u8"), ("domain", "i8")])
 
@@ -59,9 +48,3 @@ class Work(NamedTuple):
 def cell_area_m2(res: int) -> float:
     """Mean area of an H3 cell (the sphere in 2 + 120 * 7^res cells)."""
     return 5.100656e14 / (2.0 + 120.0 * 7.0**res)
-
-
-@lean_kernel
-def start_calendar(bank: Bank, t: float) -> None:
-    """Set the calendar to time t (of a state that is loaded)."""
-    bank.counters[TICK] = np.int64(math.floor(t / TICK_S))

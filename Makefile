@@ -61,6 +61,14 @@ format: setup ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: check-late
+check-late: setup ## 1,000 random scenarios of late looks with restarts and budgets against the looks in order
+	$(BIN)/python tests/check_late.py 1000 0
+
+.PHONY: mutants
+mutants: setup ## break the carrying of late looks in four ways, and see the check fail
+	$(BIN)/python tests/mutants.py
+
 .PHONY: bench
 bench: setup ## print every table of benchmarks/ that takes minutes
 	$(BIN)/python -m benchmarks

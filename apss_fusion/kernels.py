@@ -20,12 +20,17 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numba
+import numpy as np
 from numba.core import config as numba_config
+from numba.core import types as _types
 
 _PACKAGE = Path(__file__).parent
 _IMPORT = re.compile(r"^\s*from (apss_fusion[\w.]*) import (\([^)]*\)|.*)|^\s*import (apss_fusion[\w.]*)", re.MULTILINE)
+numba_types: Any = _types
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+#: A whole number in a kernel: the type of rows and counts, whatever it is made from.
+whole: Any = np.int64
 #: One row of a structured array, or a named tuple of arrays: kernels read its fields as attributes.
 Row: TypeAlias = Any
 
@@ -53,12 +58,33 @@ def _compile(function: Any, **options: Any) -> Any:
     options["error_model"] = "numpy"
     folder = _folder(function.__module__)
     if folder is None:
-        return numba.njit(**options)(function)
+        return _plain(numba.njit(**options)(function))
     before, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(cache=True, **options)(function)
+        return _plain(numba.njit(cache=True, **options)(function))
     finally:
         numba_config.CACHE_DIR = before
+
+
+def _plain(dispatcher: Any) -> Any:
+    """Let calls from other kernels use one version for all numbers of a kind: int64, float64.
+
+    Without this, numba compiles a function anew for every constant and every width of an argument.
+    """
+    resolve = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: dict[str, Any]) -> Any:
+        return resolve(tuple(map(_plain_type, args)), {k: _plain_type(t) for k, t in kws.items()})
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher
+
+
+def _plain_type(t: Any) -> Any:
+    t = numba_types.unliteral(t)
+    if isinstance(t, numba_types.Integer) and t.signed:
+        return numba_types.int64
+    return numba_types.float64 if isinstance(t, numba_types.Float) else t
 
 
 @cache

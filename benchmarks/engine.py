@@ -39,7 +39,7 @@ def scans(n: int, count: int, change: Change = lambda look: look) -> Measured:
 
 def one_by_one(objects: int, total: int, change: Change = lambda look: look) -> Measured:
     """Looks of one report each, from when there were as many reports as objects."""
-    engine = Engine(Config.of({"lag_s": 0.0}), SOURCES)
+    engine = Engine(Config.of({"lag_s": 0.0, "hold_back": True}), SOURCES)
     cpu_s, done, counted, updates = 0.0, 0, 0, 0
     for chunk in chunks(map(change, reports(objects, total)), min(CHUNK, objects)):
         batch = engine.encode(chunk)

@@ -50,7 +50,7 @@ def tables(sizes: Sizes) -> None:
 def _rows(sizes: Sizes, folder: Path) -> Iterator[list[Any]]:
     n, count = sizes.file_sea
     objects, total = sizes.file_reports
-    one_by_one = Config.of({"lag_s": 0.0})
+    one_by_one = Config.of({"lag_s": 0.0, "hold_back": True})
     scenes: list[tuple[str, Config, Callable[[], Iterator[Look]]]] = [
         (f"scans of a sea, {n:,} ships", Config.of(sea_config(n)), lambda: sea(n, count)),
         (f"reports, {objects:,} objects", one_by_one, lambda: reports(objects, total)),

@@ -38,6 +38,9 @@ class Sizes(Struct, frozen=True, kw_only=True):
     part_reports: tuple[int, int] = (10_000, 100_000)
     part_sea: tuple[int, int] = (5_000, 12)
     rows: int = 100_000
+    #: (ships, seconds) of the open ocean and of the port whose reports come late.
+    late_ocean: tuple[int, float] = (1_000, 12_600.0)
+    late_port: tuple[int, float] = (200, 1_500.0)
 
 
 #: What takes minutes.
@@ -47,6 +50,8 @@ FULL = Sizes(
     sea=((1_000, 20), (10_000, 20), (100_000, 12)),
     reports=((50_000, 400_000), (500_000, 1_200_000)),
     memory=(100_000, 1_000_000),
+    late_ocean=(5_000, 18_000.0),
+    late_port=(200, 3_600.0),
 )
 
 

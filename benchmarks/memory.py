@@ -62,7 +62,7 @@ def resident_bytes() -> int:
 
 
 def _fused(path: Path) -> Engine:
-    engine = Engine(Config.of({"lag_s": 0.0}), SOURCES)
+    engine = Engine(Config.of({"lag_s": 0.0, "hold_back": True}), SOURCES)
     with path.open("rb") as stream:
         for block in read_look_blocks(stream, engine.encoder, BLOCK_BYTES):
             engine.process_many(block.batch)

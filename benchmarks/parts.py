@@ -88,7 +88,7 @@ def _single(n: int) -> Iterator[list[Any]]:
     copied_s, _ = median(lambda: cpu_of(lambda: copy_all(states, out)))
     rounded_s, _ = median(lambda: cpu_of(lambda: round_all(states, out)))
     yield ["rounding of a stored state, less the copy of a row", 1e6 * (rounded_s - copied_s) / n]
-    engine = Engine(Config.of({"lag_s": 0.0}), SOURCES)
+    engine = Engine(Config.of({"lag_s": 0.0, "hold_back": True}), SOURCES)
     rows = np.concatenate([engine.process_many(chunk).rows for chunk in chunks(roll_call(max(n // 3, 1)))])
     derived_s, _ = median(lambda: cpu_of(lambda: derive(rows)))
     yield ["numbers that an update publishes: degrees, ellipse, H3 cell, decimals", 1e6 * derived_s / len(rows)]

@@ -82,6 +82,7 @@ def configuration(params: dict[str, Any]) -> Config:
     return Config.of(
         {
             "lag_s": 0.0,
+            "hold_back": True,
             "tentative": True,
             "domain": {
                 "SEA": {

@@ -29,6 +29,7 @@ def sea_config(n: int) -> dict[str, Any]:
     density = 1.0 / 16.0
     return {
         "lag_s": 0.0,
+        "hold_back": True,
         "domain": {
             "SEA": {
                 "q": 0.01,

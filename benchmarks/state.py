@@ -35,7 +35,7 @@ def tables(sizes: Sizes) -> None:
 
 
 def _rows(objects: int, path: Path) -> Iterator[list[Any]]:
-    config = Config.of({"lag_s": 0.0})
+    config = Config.of({"lag_s": 0.0, "hold_back": True})
     engine = Engine(config, SOURCES)
     for chunk in chunks(roll_call(objects, _ROUNDS)):
         engine.process_many(chunk)

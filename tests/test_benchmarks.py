@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from apss_fusion.feeds.reading import read_looks
-from benchmarks import ais, measuring, start
+from benchmarks import ais, late_scenes, measuring, start
 from benchmarks.__main__ import TABLES, main
 from benchmarks.engine import one_by_one, scans
 from benchmarks.measuring import Sizes
@@ -25,6 +27,8 @@ TINY = Sizes(
     part_reports=(30, 300),
     part_sea=(40, 8),
     rows=300,
+    late_ocean=(120, 9_600.0),
+    late_port=(12, 500.0),
 )
 
 
@@ -101,8 +105,66 @@ def test_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(us > 0 for us in numbers(of_updates, 1))
 
 
+def test_late(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    feed = tmp_path / "late.ndjson"
+    write_looks(feed, late_scenes.port(5, 400.0).looks)
+    rows = {name: cells for name, *cells in printed(capsys, "late", "--feed", str(feed))["Late looks"]}
+    # The ocean, the port, the file, and two scenes in which nothing is late.
+    late_reports = rows["late reports once the window is full"]
+    assert all(float(cell) > 0 for cell in late_reports[:3]) and late_reports[3:] == ["-", "-"]
+    assert float(rows["late scenes once the window is full"][0]) > 0
+    assert rows["looks"][2:] == [str(len(feed.read_bytes().splitlines())), "300", "8"]
+    assert rows["living tracks"][1] == "12"
+    for name in ("clusters weighed again for a late report", "tracks rewritten for a late report"):
+        middle, most, last = (float(x) for x in rows[name][0].split(" / "))
+        assert 0 <= middle <= most <= last and last > 0
+    assert rows["late reports a CPU second"][2:] == ["-"] * 3
+    for name in ("late reports a CPU second", "a late report, in reports in order", "as they arrive / in order"):
+        assert all(float(cell.replace(",", "")) > 0 for cell in rows[name][:2])
+    assert all(float(cell) > 0 for cell in rows["in order / in order without a window"])
+    assert all(float(cell.replace(",", "")) > 0 for cell in rows["bytes of the window a look"])
+
+
+def test_late_looks_come_late_and_within_the_lag() -> None:
+    for feed, share in ((late_scenes.ocean(300, 9_000.0), 0.25), (late_scenes.port(40, 900.0), 0.05)):
+        assert sum(count for _, count in feed.parts) == len(feed.looks)
+        clock, newest, found = feed.looks[0].time, feed.looks[0].time - timedelta(seconds=1), 0
+        for kind, looks in feed.kinds():
+            for look in looks:
+                assert look.time_received is not None
+                clock = max(clock, look.time_received)
+                assert (clock - look.time).total_seconds() <= feed.lag_s
+                assert (kind == "in order") == (look.time > newest)
+                assert (kind == "late scene") == (look.footprint is not None)
+                newest = max(newest, look.time)
+                found += kind == "late report"
+        reports_made = sum(look.footprint is None for look in feed.looks)
+        # Some have not arrived at the end.
+        assert 0.5 * share < found / reports_made < 1.05 * share
+        assert [look.time for look in feed.in_order()] == sorted(look.time for look in feed.looks)
+        identities = {str(look.detections[0].ids) for look in feed.looks if look.footprint is None}
+        assert len(identities) == 40 or abs(len(identities) - 270) < 20
+
+
+def test_recorded_files_keep_their_order_of_arrival(tmp_path: Path) -> None:
+    scene = late_scenes.port(10, 600.0).looks
+    path = tmp_path / "looks.ndjson"
+    too_late = replace(scene[0], look_id="old", time=scene[0].time - timedelta(days=1), time_received=scene[0].time)
+    # The source is not registered: looks may be an hour late.
+    write_looks(path, [*scene, scene[3], too_late])
+    feed = late_scenes.recorded(path)
+    assert feed.lag_s == 3600.0
+    assert [look.look_id for look in feed.looks] == [look.look_id for look in scene]
+    newest = scene[0].time - timedelta(seconds=1)
+    for kind, looks in feed.kinds():
+        for look in looks:
+            assert (look.time > newest) == (kind == "in order")
+            newest = max(newest, look.time)
+    assert sum(count for kind, count in feed.parts if kind == "late report") > 10
+
+
 def test_head_and_wrong_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(TABLES) == ["engine", "files", "ais", "memory", "start", "state", "parts"]
+    assert list(TABLES) == ["engine", "files", "ais", "memory", "start", "state", "parts", "late"]
     main(["engine"], TINY)
     assert "load average" in capsys.readouterr().out
     for wrong in (["nothing"], ["--feed", "/no/such/file"]):

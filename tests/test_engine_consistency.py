@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from engine_tools import WGS84, at, config, disc, engine, fused, go, matrix, report, scan, seen, shift, tick, tracks_of
+from engine_tools import WGS84, at, config, disc, engine, fused, go, matrix, report, scan, seen, shift, tracks_of
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import chi2
@@ -125,9 +125,8 @@ def test_a_prediction_over_a_gap_is_consistent() -> None:
         for n, ship in enumerate(ships)
     ]
     e = engine(lag_s=0.0)
-    e.process_many(sorted(looks, key=lambda look: (look.time, look.look_id)))
-    updates = e.process_many([tick(1201.0)])
-    last = {u.ids["mmsi"]: u for u in [*updates]}
+    updates = e.process_many(sorted(looks, key=lambda look: (look.time, look.look_id)))
+    last = {u.ids["mmsi"]: u for u in updates}
     assert len(last) == 100
     t = 40.0 * 60.0
     values = []

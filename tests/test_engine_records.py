@@ -176,7 +176,7 @@ def test_sources_that_are_not_registered_and_rich_attributes() -> None:
 
 def test_changes_are_what_changed() -> None:
     """Keys of ended tracks come once without a record; with nothing new there is the clock alone."""
-    e = engine()
+    e = engine(hold_back=True)
     e.process_many([report(60.0 * k, 50.0, 0.0, "1") for k in range(5)])
     first = e.changes()
     tracks = [key for key, record in first if key.startswith("track:") and record is not None]

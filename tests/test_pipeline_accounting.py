@@ -259,6 +259,11 @@ def test_what_each_source_gave(tmp_path: Path) -> None:
     assert (sources["adsb"]["latency_median_s"], sources["adsb"]["latency_max_s"]) == (0.0, 0.0)
     assert sources["ais"]["late"] == 1
     assert sources["ais"]["latency_max_s"] == 199.0
+    for source in sources.values():
+        assert source["latency_median_s"] <= source["latency_p90_s"] <= source["latency_max_s"]
+    # All scans arrive behind newer reports; of the 32 reports the late one does, and one that another overtook.
+    disorder = [(s["out_of_order"], s["disorder_median_s"], s["disorder_max_s"]) for s in sources.values()]
+    assert disorder[1:] == [(0.0625, 1.0, 181.0), (1.0, pytest.approx(31.0, rel=0.03), 31.0)]
 
 
 def test_stations_are_registered_and_others_are_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from apss_fusion.association.cell_table import GLOBE_LEVEL, N_CELLS, N_FILED
 from apss_fusion.tracking.bank import HEAP, N_FREE, POOL_FREE, TICK, WHEEL, alive
 from apss_fusion.tracking.engine import Engine
 from apss_fusion.tracking.filing import IN_HEAP
+from apss_fusion.tracking.window.rows import KEPT
 
 
 def check(e: Engine) -> None:
@@ -80,10 +81,19 @@ def check_identities(e: Engine) -> None:
 
 def check_places(e: Engine) -> None:
     """No slot and no contributor entry is lost or used twice."""
-    bank = e._filter.bank
-    assert bank.counters[N_FREE] + len(alive(bank)) == len(bank.link)
+    bank, win = e._filter.bank, e._filter.work.window
+    kept = set(alive(bank).tolist())
     used: Counter[int] = Counter()
-    for i in alive(bank).tolist():
+    if win.n[KEPT]:
+        # Of a track that has ended, the window keeps the slot, and of every track what contributed before it.
+        for i in np.flatnonzero(win.track["first"] >= 0).tolist():
+            kept.add(i)
+            entry = int(win.track[i]["base_contributor"])
+            while entry >= 0:
+                used[entry] += 1
+                entry = int(bank.pool[entry]["next"])
+    assert bank.counters[N_FREE] + len(kept) == len(bank.link)
+    for i in sorted(kept):
         entry, n = int(bank.link[i]["contributor"]), 0
         while entry >= 0:
             used[entry] += 1

@@ -316,3 +316,16 @@ def drop_dominated(n: int, detections: int, dominated: float, scratch: Scratch) 
                 at += 1
     scratch.c[n].edge = at
     return at
+
+
+@lean_kernel
+def drop_untouched(n: int, scratch: Scratch) -> int:
+    """Take away candidates that the look does not touch: no edge is left, and it would not have seen them. How many stay."""
+    at = 0
+    for i in range(n):
+        if scratch.c[i + 1].edge > scratch.c[i].edge or scratch.c[i].seen > 0.0:
+            if at != i:
+                scratch.c[at] = scratch.c[i]
+            at += 1
+    scratch.c[at].edge = scratch.c[n].edge
+    return at

@@ -38,6 +38,7 @@ WORKED = np.dtype(
         ("log_ref", "f8"),  # log of the density that weights are relative to
         ("new", "f8"),  # weight of "new or clutter"
         ("birth", "f8"),  # of that, the share of "new"
+        ("expected", "f8"),  # density of undetected objects that was read, 1/m^2
         ("best", "f8"),  # best edge
         ("sum", "f8"),
         ("p_new", "f8"),

@@ -50,7 +50,7 @@ def command(
         outcomes.append(fuse(job, stop, progress))
         return outcomes[0]
 
-    status = run("fusing", fused, lambda summary: words.fused(summary, job.deadletter))
+    status = run("fusing", fused, lambda summary: [words.fused(summary, job.deadletter)])
     if status:
         return status
     result = compare(folder / "truth.ndjson", folder / "tracks.ndjson")

@@ -56,6 +56,10 @@ def command(
             help="How late a look may come after its time (default: the sources' worst latency).",
         ),
     ] = None,
+    hold_back: Annotated[
+        bool,
+        typer.Option("--hold-back", help="Let looks wait until none earlier may come: no revisions, but older news."),
+    ] = False,
     picture: Annotated[
         str | None, typer.Option("--picture", metavar="FILE", help="All tracks at regular times, a line each.")
     ] = None,
@@ -92,7 +96,7 @@ def command(
     job = FuseJob(
         inputs=tuple(inputs),
         out=out,
-        config=_config(config, lag, picture is not None, picture_interval, tentative),
+        config=_config(config, lag, hold_back, tentative, picture is not None, picture_interval),
         sources=read_sources(sources),
         format=format_name,
         picture=picture,
@@ -103,7 +107,9 @@ def command(
         keep=tuple(path for path in (sources, config) if path is not None),
     )
     return run(
-        "fusing", lambda stop, progress: fuse(job, stop, progress), lambda result: words.fused(result, deadletter)
+        "fusing",
+        lambda stop, progress: fuse(job, stop, progress),
+        lambda result: [words.fused(result, deadletter), *words.order_of_arrival(result)],
     )
 
 
@@ -122,7 +128,12 @@ def read_sources(path: str | None) -> dict[str, Source]:
 
 
 def _config(
-    path: str | None, lag_s: float | None, with_pictures: bool, interval_s: float | None, tentative: bool
+    path: str | None,
+    lag_s: float | None,
+    hold_back: bool,
+    tentative: bool,
+    with_pictures: bool,
+    interval_s: float | None,
 ) -> Config:
     import msgspec
 
@@ -139,6 +150,7 @@ def _config(
     interval_s = interval_s if interval_s is not None else config.picture_interval_s or _DEFAULT_PICTURE_INTERVAL_S
     return msgspec.structs.replace(
         config,
+        hold_back=hold_back or config.hold_back,
         picture_interval_s=_seconds("--picture-interval", interval_s, 1e-3) if with_pictures else None,
         tentative=tentative or config.tentative,
     )

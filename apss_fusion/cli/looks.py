@@ -34,5 +34,5 @@ def command(
     return run(
         "decoding",
         lambda stop, progress: decode(job, stop, progress),
-        lambda result: words.decoded(result, out, deadletter),
+        lambda result: [words.decoded(result, out, deadletter)],
     )

@@ -63,8 +63,10 @@ def shown(what: str) -> Iterator[Progress | None]:
         yield update
 
 
-def run(what: str, job: Callable[[Stop, Progress | None], Outcome], line: Callable[[dict[str, Any]], str]) -> int:
-    """Run a job of the pipeline, tell how it went, and return the exit status."""
+def run(
+    what: str, job: Callable[[Stop, Progress | None], Outcome], lines: Callable[[dict[str, Any]], list[str]]
+) -> int:
+    """Run a job of the pipeline, tell how it went in `lines` of its summary, and return the exit status."""
     try:
         with stoppable() as stop, shown(what) as progress:
             outcome = job(stop, progress)
@@ -77,5 +79,8 @@ def run(what: str, job: Callable[[Stop, Progress | None], Outcome], line: Callab
     for error_line in outcome.errors:
         say(error_line)
     if outcome.status in (0, INTERRUPTED):
-        say(("stopped: " if outcome.status else "") + line(outcome.summary))
+        first, *more = lines(outcome.summary)
+        say(("stopped: " if outcome.status else "") + first)
+        for line in more:
+            say(line)
     return outcome.status

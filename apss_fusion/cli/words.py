@@ -41,6 +41,25 @@ def fused(summary: dict[str, Any], deadletter: str | None) -> str:
     )
 
 
+def order_of_arrival(summary: dict[str, Any]) -> list[str]:
+    """The line that tells how far looks were out of order, and what late ones changed; none where all were in order."""
+    if summary["disorder_max_s"] is None:
+        return []
+    share, late = summary["out_of_order"], summary["late_looks"]
+    changes = [count(late["revised"], "revision", "revisions")] if late["revised"] else []
+    if late["withdrawn"]:
+        changes.append(f"{count(late['withdrawn'], 'track', 'tracks')} withdrawn")
+    return [
+        f"{f'{share:.1%}' if share >= 0.0005 else 'under 0.1%'} of the looks came out of order, half of these up to "
+        f"{_seconds(summary['disorder_median_s'])} behind the newest, none more than "
+        f"{_seconds(summary['disorder_max_s'])}{'; ' if changes else ''}{', '.join(changes)}"
+    ]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 10.0 else f"{value:.2g} s"
+
+
 def decoded(summary: dict[str, Any], out: str, deadletter: str | None) -> str:
     """The line that ends a decoding."""
     return (

@@ -111,6 +111,7 @@ class AisCsv(Decoder):
         # Day files are not sorted: MarineCadastre has rows of the last minutes of a day among those of its first.
         max_latency_s=86_400.0,
     )
+    archive: ClassVar[bool] = True
     priority: ClassVar[int] = 30
 
     def __init__(self) -> None:

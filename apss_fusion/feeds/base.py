@@ -67,6 +67,8 @@ class Decoder:
     title: ClassVar[str]
     #: The built-in source of looks in this format; ids ``name/STATION`` inherit it.
     source: ClassVar[Source]
+    #: Whether its files are archives in no order of time, without times of arrival: looks are sorted, not fused as they come.
+    archive: ClassVar[bool] = False
     #: Lower numbers are asked first whether they recognise an input.
     priority: ClassVar[int] = 50
 

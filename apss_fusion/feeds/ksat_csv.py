@@ -25,6 +25,7 @@ class KsatCsv(Decoder):
     name: ClassVar[str] = "ksat"
     title: ClassVar[str] = "KSAT vessel detections in SAR scenes (CSV)"
     source: ClassVar[Source] = SOURCE
+    archive: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:

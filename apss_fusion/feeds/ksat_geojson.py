@@ -25,6 +25,7 @@ class KsatGeoJson(Decoder):
     name: ClassVar[str] = "ksat-geojson"
     title: ClassVar[str] = "KSAT vessel detections in SAR scenes (GeoJSON)"
     source: ClassVar[Source] = SOURCE
+    archive: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:

@@ -28,6 +28,7 @@ class KsatKml(Decoder):
     name: ClassVar[str] = "ksat-kml"
     title: ClassVar[str] = "KSAT vessel detections in SAR scenes (KML)"
     source: ClassVar[Source] = SOURCE
+    archive: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:

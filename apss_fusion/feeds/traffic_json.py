@@ -67,6 +67,7 @@ class Traffic(Decoder):
         position_sigma_m=50.0,  # whole seconds: 0.3 s of error at 150 m/s
         max_latency_s=30 * 86_400.0,  # an archive: records of one flight after another's; 7 days in a recorded file
     )
+    archive: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from apss_fusion.feeds.base import Reject
 from apss_fusion.feeds.reading import InputError
 from apss_fusion.feeds.registry import decoder_named
-from apss_fusion.model import Source
+from apss_fusion.model import Picture, Source
 from apss_fusion.outputs import TrackWriter, open_track_writer
 from apss_fusion.replay import state_file
 from apss_fusion.replay.merging import Merged, merge
@@ -36,7 +36,7 @@ from apss_fusion.replay.pipeline_outputs import (
     naming,
     write_summary,
 )
-from apss_fusion.replay.pipeline_resume import Continued, expect_more, load_state, saved_run
+from apss_fusion.replay.pipeline_resume import Continued, expect_more, load_state, newest_time_us, saved_run
 from apss_fusion.replay.pipeline_stop import Stop
 from apss_fusion.replay.pipeline_tally import ConfirmedTracks, SourceTally, Tally
 from apss_fusion.tracking.config import Config
@@ -46,6 +46,8 @@ from apss_fusion.tracking.updates import UpdateBatch
 #: Exit status of a run that was stopped.
 INTERRUPTED = 130
 _LEAST_CHUNK = 512
+#: What the summary tells of late looks, of the engine's counters.
+_LATE_LOOKS = ("late_fused", "revised", "withdrawn", "pending")
 
 #: Called with the bytes read, all bytes (None: not known), and the detections fused so far.
 Progress = Callable[[int, int | None, int], None]
@@ -203,12 +205,16 @@ class _Run:
             expect_more(self._readers)
         else:
             self._readers += self._continued.unfinished(stop)
-        built_in = {name: decoder_named(name).source for name in sorted(self._continued.formats)}
-        sources = built_in | dict(job.sources)
-        self._engine = Engine(job.config, sources)
-        self._settings = state_file.settings_digest((job.config, sources))
+        decoders = [decoder_named(name) for name in sorted(self._continued.formats)]
+        sources = {decoder.name: decoder.source for decoder in decoders} | dict(job.sources)
+        config = job.config
+        if any(decoder.archive for decoder in decoders):
+            # Its looks are not late, they are only in no order.
+            config = msgspec.structs.replace(config, hold_back=True)
+        self._engine = Engine(config, sources)
+        self._settings = state_file.settings_digest((config, sources))
         self._take_up(job)
-        self._sources = SourceTally()
+        self._sources = SourceTally(newest_time_us(self._saved))
         self._given = 0
         self._detections = 0
 
@@ -225,7 +231,9 @@ class _Run:
                     f"{printable(job.resume or '')}: saved with another configuration or other sources"
                 )
             if job.config.tentative:
-                known = {UUID(track.track_id).bytes for track in self._engine.picture(0).tracks}
+                # The tracks of the last moment; where looks wait, those of before anything can happen to them.
+                time_us = 0 if job.config.hold_back else max(newest_time_us(self._saved), 0)
+                known = {UUID(track.track_id).bytes for track in self._engine.picture(time_us).tracks}
         self._confirmed = ConfirmedTracks(job.config.tentative, known)
 
     def outcome(self, began_s: float) -> Outcome:
@@ -251,6 +259,7 @@ class _Run:
             with naming(job.out):
                 self._tracks: TrackWriter = files.add(job.out, open_track_writer(job.out))
             self._pictures = files.add(job.picture, Lines(job.picture))
+            self._engine.on_picture = self._write_picture
             self._dead_letters = files.add(job.deadletter, DeadLetters(job.deadletter))
         except OSError as error:
             raise RunError(f"{error.filename}: {error.strerror}", 2) from error
@@ -320,8 +329,10 @@ class _Run:
         if len(updates):
             with naming(self._job.out):
                 self._tracks.write(updates)
-        for picture in self._engine.pictures():
-            self._pictures.write(picture_json(picture))
+
+    def _write_picture(self, picture: Picture) -> None:
+        # Written as each is complete: a long gap between two looks has more of them than memory could hold.
+        self._pictures.write(picture_json(picture))
 
     # ------------------------------------------------------------------ the end
 
@@ -334,6 +345,7 @@ class _Run:
             self._readers,
             self._continued,
             self._settings,
+            self._sources.newest_us,
             interrupted=self._stop.requested,
         )
         with naming(self._job.save):
@@ -343,13 +355,15 @@ class _Run:
         return [*self._warnings, *self._engine.register.warnings]
 
     def _summary(self, seconds: float) -> dict[str, Any]:
-        tally = tally_of(self._readers)
+        tally, late_looks = tally_of(self._readers), self._engine.counters()
         return {
             **msgspec.structs.asdict(tally),
             "tracks_confirmed": self._confirmed.total,
             "seconds": round(seconds, 3),
             "detections_per_second": round(tally.detections / seconds, 1),
             "tracks_by_domain": self._confirmed.by_domain(),
+            "late_looks": {name: late_looks[name] for name in _LATE_LOOKS},
+            **self._sources.disorder(),
             "by_source": self._sources.result(self._engine.register.names),
             "inputs": summary_of_inputs(self._readers),
             "warnings": self._all_warnings(),

@@ -75,6 +75,8 @@ class InputState(Struct, frozen=True, array_like=True):
     state: bytes
     #: Where the input was left; None where it was read to its end, or cannot be read again.
     position: Position | None
+    #: The newest time of a look that had come when the run was saved, from whatever input, microseconds since 1970.
+    newest_us: int = NO_TIME_US
 
 
 class InputReader:
@@ -176,14 +178,14 @@ class InputReader:
         if self.decoder is not None and state:
             self.decoder.restore(state)
 
-    def state(self, with_position: bool) -> InputState:
+    def state(self, with_position: bool, newest_us: int) -> InputState:
         """What an input that follows needs and, with its position, what this file needs to be read on."""
         position = None
         if with_position and self.fingerprint is not None:
             taken = self._skip_looks + self._taken
             position = Position(*self.fingerprint, self._items, taken, self._begin_state)
         state = b"" if self.decoder is None else self.decoder.state()
-        return InputState(self.name, self.format, state, position)
+        return InputState(self.name, self.format, state, position, newest_us)
 
     # ------------------------------------------------------------------ reading
 
@@ -265,6 +267,7 @@ class InputReader:
     def _item_chunks(self, items: Iterator[Item], sink: Sink, encoder: Encoder | None, limit: int) -> Iterator[Chunk]:
         looks: list[Look] = []
         records: list[int] = []
+        numbers: list[int] = []
         room, detections, began = limit, 0, time.monotonic()
         for item in self._until_the_end(items):
             self._items += 1
@@ -272,6 +275,7 @@ class InputReader:
                 look = item if isinstance(item, Look) else item.look
                 looks.append(look)
                 records.append(1 if isinstance(item, Look) else item.records)
+                numbers.append(self._items)
                 detections += len(look.detections)
             elif self._items > self._skip_items:
                 self._count(item, sink)
@@ -279,31 +283,36 @@ class InputReader:
             if room > 0 and detections < CHUNK_DETECTIONS:
                 if not self._live or time.monotonic() < began + _LIVE_S:
                     continue
-            yield self._chunk(looks, records, sink, encoder)
-            looks, records = [], []
+            yield self._chunk(looks, records, numbers, sink, encoder)
+            looks, records, numbers = [], [], []
             room, detections, began = limit, 0, time.monotonic()
-        yield self._chunk(looks, records, sink, encoder)
+        yield self._chunk(looks, records, numbers, sink, encoder)
 
-    def _chunk(self, looks: list[Look], records: list[int], sink: Sink, encoder: Encoder | None) -> Chunk:
-        arrival_us = self._clock(times_us([look.time_received or look.time for look in looks]))
-        old = self._known(len(looks))
-        looks, arrival_us, counts = looks[old:], arrival_us[old:], np.array(records[old:], np.int64)
+    def _chunk(
+        self, looks: list[Look], records: list[int], numbers: list[int], sink: Sink, encoder: Encoder | None
+    ) -> Chunk:
+        """A chunk of looks: of how many records each was made, and the number of its item in the input."""
+        counts = np.array(records, np.int64)
         if encoder is None:
+            arrival_us = self._clock(times_us([look.time_received or look.time for look in looks]))
             return Chunk(self, looks, None, arrival_us, counts)
         batch = encoder.encode(looks)
         whole = []
         for r in batch.rejected:
             reject = Reject(r.reason, r.field, None, look_json(looks[r.look]).rstrip(), is_record=r.detection < 0)
-            self._count(reject, sink, int(counts[r.look]))
+            if numbers[r.look] > self._skip_items:
+                self._count(reject, sink, records[r.look])
             if reject.is_record:
                 whole.append(r.look)
         if whole:
             gone = set(whole)
             looks = [look for i, look in enumerate(looks) if i not in gone]
-            arrival_us, counts = np.delete(arrival_us, whole), np.delete(counts, whole)
+            counts = np.delete(counts, whole)
+        arrival_us = self._clock(batch.looks["received_us"])
+        old = self._known(len(batch))
         # The new batch leaves the rejections behind: they are counted here, not by the engine.
-        batch = batch.take(0, len(batch))
-        return Chunk(self, looks, batch, arrival_us, counts)
+        batch = batch.take(old, len(batch))
+        return Chunk(self, looks[old:], batch, arrival_us[old:], counts[old:])
 
     def _until_the_end(self, things: Iterator[_T]) -> Iterator[_T]:
         """Things until there are no more, until reading fails, or until it is interrupted."""

@@ -14,6 +14,7 @@ from apss_fusion.replay.pipeline_outputs import RunError
 from apss_fusion.replay.pipeline_stop import Stop
 from apss_fusion.replay.state_file import SavedRun
 from apss_fusion.tracking.engine import Engine, StateError
+from apss_fusion.tracking.times import NO_TIME_US
 
 
 def load_state(path: str | None) -> SavedRun | None:
@@ -93,6 +94,11 @@ class Continued:
         return readers
 
 
+def newest_time_us(saved: SavedRun | None) -> int:
+    """The newest time of a look that had come before a run was saved; `NO_TIME_US` where none had."""
+    return NO_TIME_US if saved is None else max((state.newest_us for state in saved.inputs), default=NO_TIME_US)
+
+
 def expect_more(readers: Sequence[InputReader]) -> None:
     """Keep what is unfinished at the end of the inputs for those that follow them."""
     for reader in readers:
@@ -106,9 +112,13 @@ def saved_run(
     readers: Sequence[InputReader],
     continued: Continued,
     settings: str,
+    newest_us: int,
     interrupted: bool,
 ) -> SavedRun:
-    """What a run is continued from: after its end, or (`interrupted`) from within its inputs."""
+    """What a run is continued from: after its end, or (`interrupted`) from within its inputs.
+
+    newest_us: the newest time of its looks and of those before, microseconds since 1970.
+    """
     records = state_file.merged_records([] if before is None else before.records, engine.changes())
-    inputs = [reader.state(with_position=interrupted) for reader in readers if reader.decoder is not None]
+    inputs = [reader.state(interrupted, newest_us) for reader in readers if reader.decoder is not None]
     return SavedRun(records, [*inputs, *continued.left], sorted(continued.formats), settings)

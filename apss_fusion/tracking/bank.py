@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from apss_fusion.estimation.altitude import ALTITUDE
 from apss_fusion.estimation.motion import STATE
-from apss_fusion.kernels import kernel, lean_kernel
+from apss_fusion.kernels import kernel, lean_kernel, whole
 from apss_fusion.tracking.rows import BELIEF, CONTRIBUTOR, LINK
 
 #: Slots of the calendar and seconds of each.
 WHEEL, TICK_S = 4096, 8.0
 #: Places in `counters`: free slots and the first of them, those freed in this batch, the calendar's slot, the number of the
-#: look, events in the heap, free contributor entries and the first of them, those freed in this batch, known identities, the most
-#: contributors of any track.
-N_FREE, FREE, FREED, TICK, STAMP, HEAP, POOL_FREE, POOL, POOL_FREED, IDENTITIES, MOST = range(11)
+#: look, events in the heap, free contributor entries and the first of them, known identities, the most contributors of any track.
+N_FREE, FREE, FREED, TICK, STAMP, HEAP, POOL_FREE, POOL, IDENTITIES, MOST = range(10)
 
 #: What is due: time, track key, slot.
 EVENT = np.dtype([("t", "f8"), ("key", "u8"), ("slot", "i8")])
@@ -58,7 +57,7 @@ def new_bank(capacity: int) -> Bank:
         np.zeros(0, IDENTITY),
         np.zeros(0, CONTRIBUTOR),
     )
-    bank.counters[[FREE, FREED, POOL, POOL_FREED, TICK]] = -1
+    bank.counters[[FREE, FREED, POOL, TICK]] = -1
     return grown(bank, capacity)
 
 
@@ -123,14 +122,14 @@ def _identity_place(identity: NDArray[np.void], key: np.uint64) -> np.int64:
     s = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
     while identity[s].key != 0 and identity[s].key != key:
         s = (s + np.uint64(1)) & mask
-    return np.int64(s)
+    return whole(s)
 
 
 @lean_kernel
 def identity_entry(identity: NDArray[np.void], key: np.uint64) -> int:
     """First entry of the list of tracks that carry an identity, -1 for none; entries are 2 slot + (0 first, 1 second)."""
     row = identity[_identity_place(identity, key)]
-    return row.head if row.key == key else np.int64(-1)
+    return row.head if row.key == key else whole(-1)
 
 
 @lean_kernel
@@ -157,7 +156,7 @@ def unhang_identity(key: np.uint64, which: int, i: int, link: NDArray[np.void], 
     if key == 0:
         return
     row = identity[_identity_place(identity, key)]
-    entry, before = row.head, np.int64(-1)
+    entry, before = row.head, whole(-1)
     while entry >= 0:
         after = identity_entry_next(link, entry)
         if entry == 2 * i + which:
@@ -174,7 +173,7 @@ def unhang_identity(key: np.uint64, which: int, i: int, link: NDArray[np.void], 
 @lean_kernel
 def identity_entry_next(link: NDArray[np.void], entry: int) -> int:
     """The list entry after `entry`."""
-    return np.int64(link[entry >> 1].id1_next if entry & 1 == 0 else link[entry >> 1].id2_next)
+    return whole(link[entry >> 1].id1_next if entry & 1 == 0 else link[entry >> 1].id2_next)
 
 
 @lean_kernel
@@ -182,14 +181,14 @@ def contribute(
     link: NDArray[np.void], pool: NDArray[np.void], counters: NDArray[np.int64], i: int, source: int, t: float
 ) -> None:
     """Count one more detection by a source on track i."""
-    entry, last = np.int64(link[i].contributor), np.int64(-1)
+    entry, last = whole(link[i].contributor), whole(-1)
     while entry >= 0:
         c = pool[entry]
         if c.source == source:
             c.n += 1
             c.last = max(c.last, t)
             return
-        last, entry = entry, np.int64(c.next)
+        last, entry = entry, whole(c.next)
     add_contributor(link, pool, counters, i, last, source, 1, t)
 
 
@@ -205,17 +204,24 @@ def add_contributor(
     t: float,
 ) -> int:
     """Append an entry to the contributors of track i, behind entry `after` (-1: as the first); returns it."""
-    entry = counters[POOL]
-    c = pool[entry]
-    counters[POOL] = c.next
-    counters[POOL_FREE] -= 1
-    c.source, c.n, c.last, c.next = source, n, t, -1
+    entry = take_entry(pool, counters, source, n, t)
     if after < 0:
         link[i].contributor = entry
     else:
         pool[after].next = entry
     link[i].contributors += 1
     counters[MOST] = max(counters[MOST], link[i].contributors)
+    return entry
+
+
+@lean_kernel
+def take_entry(pool: NDArray[np.void], counters: NDArray[np.int64], source: int, n: int, t: float) -> int:
+    """A new entry of a list of contributors. The caller has seen to room."""
+    entry = counters[POOL]
+    c = pool[entry]
+    counters[POOL] = c.next
+    counters[POOL_FREE] -= 1
+    c.source, c.n, c.last, c.next = source, n, t, -1
     return entry
 
 
@@ -227,23 +233,30 @@ def take_slot(bank: Bank) -> int:
     bank.counters[FREE] = k.next
     bank.counters[N_FREE] -= 1
     k.cid = k.next = k.prev = k.tick = k.tick_next = k.tick_prev = k.id1_next = k.id2_next = k.stamp = -1
-    k.seq = k.detections = k.sources = k.contributors = 0
+    k.seq = k.detections = k.sources = k.contributors = k.told = 0
     k.contributor = -1
-    k.alive = k.changed = 1
+    k.alive = 1
+    k.changed = 1
     a = bank.altitude[i]
     a.h = a.w = a.hh = a.hw = a.ww = a.t = 0.0
     return i
 
 
 @lean_kernel
+def free_contributors(bank: Bank, entry: int) -> None:
+    """Give back a list of contributors."""
+    while entry >= 0:
+        after = whole(bank.pool[entry].next)
+        bank.pool[entry].next = bank.counters[POOL]
+        bank.counters[POOL] = entry
+        bank.counters[POOL_FREE] += 1
+        entry = after
+
+
+@lean_kernel
 def release_slot(bank: Bank, i: int) -> None:
     """Track i is gone (already taken off all lists): its slot is free once the batch ends."""
-    entry = np.int64(bank.link[i].contributor)
-    while entry >= 0:
-        after = np.int64(bank.pool[entry].next)
-        bank.pool[entry].next = bank.counters[POOL_FREED]
-        bank.counters[POOL_FREED] = entry
-        entry = after
+    free_contributors(bank, whole(bank.link[i].contributor))
     k = bank.link[i]
     k.alive, k.contributor, k.next = 0, -1, bank.counters[FREED]
     bank.counters[FREED] = i
@@ -256,7 +269,7 @@ def freed(bank: Bank) -> NDArray[np.int64]:
     i = bank.counters[FREED]
     while i >= 0:
         out.append(i)
-        i = np.int64(bank.link[i].next)
+        i = whole(bank.link[i].next)
     return np.array(out, np.int64) if len(out) else np.zeros(0, np.int64)
 
 
@@ -265,20 +278,12 @@ def settle(bank: Bank) -> None:
     """Give back what was freed while a batch was in work."""
     i = bank.counters[FREED]
     while i >= 0:
-        after = np.int64(bank.link[i].next)
+        after = whole(bank.link[i].next)
         bank.link[i].next = bank.counters[FREE]
         bank.counters[FREE] = i
         bank.counters[N_FREE] += 1
         i = after
     bank.counters[FREED] = -1
-    entry = bank.counters[POOL_FREED]
-    while entry >= 0:
-        after = np.int64(bank.pool[entry].next)
-        bank.pool[entry].next = bank.counters[POOL]
-        bank.counters[POOL] = entry
-        bank.counters[POOL_FREE] += 1
-        entry = after
-    bank.counters[POOL_FREED] = -1
 
 
 def alive(bank: Bank) -> NDArray[np.int64]:

@@ -128,6 +128,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     domain: dict[str, DomainConfig]
     #: How late a look may come after its time, s; the sources' worst latency where None.
     lag_s: Annotated[float, Meta(ge=0.0, le=1e9)] | None = None
+    #: Whether looks wait until nothing earlier may come (no revisions then), instead of being fused as they arrive.
+    hold_back: bool = False
+    #: Clusters that late looks may weigh again for each look that arrives; what is left is pending, and goes on with the next.
+    budget_clusters: Annotated[int, Meta(ge=1)] = 5000
     #: Pictures are made for every multiple of this since 1970, s; none where None.
     picture_interval_s: Positive | None = None
     #: Whether updates of tentative tracks are published too.

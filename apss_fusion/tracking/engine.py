@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from apss_fusion.model import Look, Picture, PictureTrack, Source, TrackUpdate
+from apss_fusion.tracking.arrival import Agenda, Lags
 from apss_fusion.tracking.attributes import Attributes
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.encode import Encoder
 from apss_fusion.tracking.filter import Filter
-from apss_fusion.tracking.holdback import AHEAD, CONTRADICTORY, DUPLICATE, GOOD, LATE, REASONS, HoldBack
-from apss_fusion.tracking.picture import tracks_at
+from apss_fusion.tracking.holdback import AHEAD, CONTRADICTORY, DUPLICATE, GOOD, LATE, REASONS, HoldBack, in_order
 from apss_fusion.tracking.records import (
     CELL,
     CLOCK,
@@ -30,11 +31,13 @@ from apss_fusion.tracking.records import (
     held_batch,
     held_key,
     held_records,
-    track_records,
 )
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE
+from apss_fusion.tracking.snapshot import EngineState, snapshot
 from apss_fusion.tracking.updates import UpdateBatch, utc
+from apss_fusion.tracking.window.filter import WindowFilter
+from apss_fusion.tracking.window.saved import pending_looks, take_up
 
 __all__ = ["AHEAD", "CONTRADICTORY", "DUPLICATE", "LATE", "Engine", "Rejected", "StateError"]
 
@@ -52,8 +55,29 @@ class Rejected(msgspec.Struct, frozen=True):
     kind: str
 
 
+class LateWork(msgspec.Struct, frozen=True):
+    """What one late look has cost."""
+
+    time_us: int
+    #: How far it lay behind the newest look.
+    age_s: float
+    detections: int
+    #: Clusters weighed at its own place, and afterwards.
+    clusters_first: int
+    clusters_again: int
+    #: Looks that were visited, tracks that were rewritten, updates that were published.
+    places: int
+    tracks: int
+    updates: int
+
+
+_END_US = np.iinfo(np.int64).max
+
+
 class Engine:
-    """Fuses looks into tracks, in order of event time within the lag.
+    """Fuses looks into tracks: as they arrive, each at its own place in time, within the lag.
+
+    Where the configuration says `hold_back`, looks wait until nothing earlier may come, and updates are never revised.
 
     Parameters
     ----------
@@ -68,18 +92,24 @@ class Engine:
         self.register = Register(dict(sources or {}))
         self.attributes = Attributes()
         self._encoder = Encoder(self.register, self.attributes)
-        self._filter = Filter(self.config, self.register, self.attributes)
+        self._lags = Lags(self.config, self.register, dict(sources or {}))
+        interval = self.config.picture_interval_s
+        self._agenda = Agenda(self._lags, round(interval * 1e6) if interval else 0)
+        self._filter = Filter(self.config, self.register, self.attributes, self._lags)
+        self._window: WindowFilter | None = None
+        if not self.config.hold_back:
+            self._filter = self._window = WindowFilter(self.config, self.register, self.attributes, self._lags)
         self._hold_back = HoldBack()
-        self._lag_of_domain = self._domain_lags(dict(sources or {}))
-        self.lag_us = max(self._lag_of_domain)
-        self._lags = np.zeros(0, np.int64)
+        self.lag_us = self._lags.longest_us
         self._given = 0
         self._rejected: list[Rejected] = []
         self._pictures: list[Picture] = []
+        #: Called with each picture as it is completed; they are kept for `pictures` where None.
+        self.on_picture: Callable[[Picture], None] | None = None
+        #: Whether the work of each late look is kept for `work`: for measuring.
+        self.keep_work = False
+        self._work: list[LateWork] = []
         self._fused_us = -1
-        self._picture_us = -1
-        interval = self.config.picture_interval_s
-        self._interval_us = round(interval * 1e6) if interval else 0
         self._reported_held: set[str] = set()
         self._header_reported = False
 
@@ -95,14 +125,18 @@ class Engine:
         numbers = self._numbers(batch)
         for r in batch.rejected:
             self._rejected.append(Rejected(self._given + r.look, r.detection, r.reason, r.field, "bad"))
-        codes = self._hold_back.admit(batch, self._lag_by_source(), self.lag_us)
+        before_us = self._hold_back.clock_us
+        codes = self._hold_back.admit(batch, self._lags.by_source(), self.lag_us, self._window is None)
         for i in np.flatnonzero(codes != GOOD).tolist():
             code = int(codes[i])
             kind = {LATE: "late", DUPLICATE: "duplicate"}.get(code, "bad")
             field = {CONTRADICTORY: "look_id", AHEAD: "time"}.get(code)
             self._rejected.append(Rejected(self._given + int(numbers[i]), -1, REASONS[code], field, kind))
         self._given += batch.given
-        return self._release(self._hold_back.clock_us - self.lag_us)
+        if self._window is None:
+            return self._release(self._hold_back.clock_us - self.lag_us)
+        clock_us = np.maximum(np.maximum.accumulate(batch.looks["received_us"]), before_us)
+        return self._take_in(self._window, batch, np.flatnonzero(codes == GOOD), clock_us)
 
     def encode(self, looks: Iterable[Look]) -> LookBatch:
         """Looks as arrays, for `process_many`: belongs to this engine."""
@@ -114,8 +148,14 @@ class Engine:
         return self._encoder
 
     def flush(self) -> UpdateBatch:
-        """The end of a feed: fuse what was held back. What comes later from before that is late."""
-        updates = self._release(np.iinfo(np.int64).max)
+        """The end of a feed: fuse what was held back, finish what is pending. What comes later from before that is late."""
+        if self._window is None:
+            updates = self._release(_END_US)
+        else:
+            nothing = LookBatch.empty()
+            out = self._window.finish(nothing)
+            self._complete_pictures(self._window, self._fused_us + 1)
+            updates = UpdateBatch.concat(out) if out else self._window.no_updates(nothing)
         self._hold_back.floor_us = max(self._hold_back.floor_us, self._fused_us)
         return updates
 
@@ -135,10 +175,9 @@ class Engine:
         return self._tracks(time_us, (TENTATIVE, CONFIRMED, COASTING), least_existence)
 
     def _tracks(self, time_us: int, statuses: tuple[int, ...], least_existence: float) -> list[PictureTrack]:
-        columns = tracks_at(self._filter.bank, self._filter.track_id, self._filter.params, time_us / 1e6, statuses)
         tracks = [
             PictureTrack(track_id, lat, lon, r, status, self.attributes.ids(n))
-            for track_id, lat, lon, r, status, n in columns
+            for track_id, lat, lon, r, status, n in self._filter.tracks_at(time_us / 1e6, statuses)
             if r >= least_existence
         ]
         return sorted(tracks, key=lambda t: t.track_id)
@@ -160,11 +199,7 @@ class Engine:
         if not self._header_reported:
             out.append(header())
             self._header_reported = True
-        out += [(TRACK + track_id.hex(), None) for track_id in self._filter.gone]
-        self._filter.gone = []
-        slots = self._filter.changed_slots()
-        out += track_records(self._filter.bank, self._filter.track_id, slots, self.register, self.attributes)
-        out += self._filter.changed_cells(CELL)
+        out += self._filter.records()
         held = {
             held_key(int(batch.looks["time_us"][i]), batch.look_id(i)): (batch, i)
             for batch in self._hold_back.waiting()
@@ -175,7 +210,9 @@ class Engine:
             batch, i = held[key]
             out += held_records(batch.take(i, i + 1), self.register, self.attributes)
         self._reported_held = set(held)
-        clock = Clock(self._hold_back.clock_us, self._hold_back.floor_us, self._fused_us, self._picture_us)
+        cuts, pending = (None, []) if self._window is None else (self._agenda.cut_us, pending_looks(self._window))
+        picture_us = self._agenda.picture_us
+        clock = Clock(self._hold_back.clock_us, self._hold_back.floor_us, self._fused_us, picture_us, cuts, pending)
         out.append((CLOCK, msgspec.msgpack.encode(clock)))
         return out
 
@@ -195,26 +232,117 @@ class Engine:
             clock = msgspec.msgpack.decode(pairs[CLOCK], type=Clock)
         except msgspec.MsgspecError as error:
             raise StateError(f"engine state: record 'clock' is damaged: {error}") from None
+        if (clock.cut_us is None) != (self._window is None):
+            raise StateError("engine state: saved where looks were held back, or not; this engine does otherwise")
         tracks = LoadedTracks(((k, v) for k, v in pairs.items() if k.startswith(TRACK)), self.register, self.attributes)
         cells = [(k, v) for k, v in pairs.items() if k.startswith(CELL)]
-        self._filter.load(tracks, cells, CELL, clock.fused_us / 1e6)
-        held = held_batch((pairs[k] for k in sorted(pairs) if k.startswith(LOOK_KEY)), self.register, self.attributes)
+        since_us = clock.fused_us if clock.cut_us is None else min(clock.cut_us)
+        self._filter.load(tracks, cells, CELL, since_us / 1e6)
+        keys = [k for k in pairs if k.startswith(LOOK_KEY)]
+        late = set(clock.pending)
+        if not late <= set(keys):
+            raise StateError("engine state: a pending look has no record")
+        looks = held_batch((pairs[k] for k in sorted(keys) if k not in late), self.register, self.attributes)
+        pending = held_batch((pairs[k] for k in clock.pending), self.register, self.attributes)
         self._hold_back = HoldBack()
-        self._hold_back.take_up(held, clock.arrival_us, clock.floor_us)
-        self._fused_us, self._picture_us = clock.fused_us, clock.picture_us
-        if self._interval_us and self._picture_us >= 0:
-            # The interval may be another one than before.
-            since = max(self._picture_us, self._fused_us)
-            self._picture_us = -(-since // self._interval_us) * self._interval_us
-        self._reported_held = {k for k in pairs if k.startswith(LOOK_KEY)}
+        if self._window is None:
+            self._hold_back.take_up(looks, clock.arrival_us, clock.floor_us)
+            self._reported_held = set(keys)
+        else:
+            self._agenda.take_up_cuts(clock.cut_us or [])
+            self._hold_back.remember(LookBatch.concat([looks, pending]), clock.arrival_us, clock.floor_us)
+            now_s = clock.fused_us / 1e6 if clock.fused_us >= 0 else None
+            take_up(self._window, tracks, in_order(looks, self.register.names), pending, now_s)
+        self._fused_us = clock.fused_us
+        self._agenda.take_up(clock.picture_us, clock.fused_us if self._window is None else -1)
         self._header_reported = True
 
+    def state(self) -> EngineState:
+        """All that is fused, as bytes to compare: equal if and only if two engines hold the same."""
+        return snapshot(self._filter)
+
+    # ------------------------------------------------------------------ late looks
+
+    @property
+    def pending(self) -> int:
+        """Places in time that are still to be visited; 0 where the state is exactly that of the looks in order."""
+        return 0 if self._window is None else self._window.pending
+
+    def counters(self) -> dict[str, int]:
+        """Late looks, revisions and withdrawn tracks so far, what is pending, and what the window holds."""
+        nothing = ("late_fused", "revised", "withdrawn", "pending", "window_looks", "window_bytes")
+        return dict.fromkeys(nothing, 0) if self._window is None else self._window.figures()
+
+    def work(self) -> list[LateWork]:
+        """What each late look has cost, since last asked; kept only while `keep_work`."""
+        out, self._work = self._work, []
+        return out
+
     # ------------------------------------------------------------------ inside
+
+    def _take_in(
+        self, window: WindowFilter, batch: LookBatch, good: NDArray[np.int64], clock_us: NDArray[np.int64]
+    ) -> UpdateBatch:
+        """Fuse the good looks of a batch as they arrive; clock_us: of every look."""
+        looks = batch if len(good) == len(batch) else batch.order(good)
+        at_us = clock_us[good]
+        joins = np.flatnonzero(self._lags.joins_groups(looks.looks["source"]))
+        out: list[UpdateBatch] = []
+        start = 0
+        while start < len(looks):
+            self._advance(window, int(at_us[start]), looks, out)
+            stop = max(int(np.searchsorted(at_us, self._agenda.next_us(), "left")), start + 1)
+            if len(joins) and joins[0] < stop:
+                # From this look on, all domains share a source.
+                if joins[0] == start:
+                    self._agenda.join_groups()
+                    joins = joins[:0]
+                    continue
+                stop = int(joins[0])
+            if self.keep_work:
+                stop = start + 1
+            out += self._fuse(window, looks, start, stop)
+            start = stop
+        if len(clock_us):
+            self._advance(window, int(clock_us[-1]), looks, out)
+        return UpdateBatch.concat(out) if out else window.no_updates(looks)
+
+    def _fuse(self, window: WindowFilter, looks: LookBatch, start: int, stop: int) -> list[UpdateBatch]:
+        time_us = looks.looks["time_us"][start:stop]
+        self._agenda.expect(int(time_us.min()))
+        newest_us, self._fused_us = self._fused_us, max(self._fused_us, int(time_us.max()))
+        if not self.keep_work:
+            return window.fuse(looks, start, stop)
+        before = window.figures()["late_fused"]
+        out = window.fuse_one(looks, start)
+        if window.figures()["late_fused"] > before:
+            age_s = (newest_us - int(time_us[0])) / 1e6
+            self._work.append(LateWork(int(time_us[0]), age_s, int(looks.looks["count"][start]), *window.work_done()))
+        return out
+
+    def _advance(self, window: WindowFilter, clock_us: int, looks: LookBatch, out: list[UpdateBatch]) -> None:
+        """Let the clock of arrivals go on: pictures that are complete, then cuts."""
+        if clock_us < self._agenda.next_us():
+            return
+        out += window.finish(looks)
+        self._complete_pictures(window, clock_us - self.lag_us)
+        for g, cut_us in self._agenda.cuts(clock_us):
+            window.move_cut(g, cut_us / 1e6, min(self._agenda.cut_us) / 1e6)
+
+    def _complete_pictures(self, window: WindowFilter, before_us: int) -> None:
+        while (picture_us := self._agenda.picture_before(before_us)) is not None:
+            self._show(self.picture(picture_us))
+
+    def _show(self, picture: Picture) -> None:
+        if self.on_picture is not None:
+            self.on_picture(picture)
+        else:
+            self._pictures.append(picture)
 
     def _release(self, before_us: int) -> UpdateBatch:
         batch = self._hold_back.release(before_us, self.register.names)
         out: list[UpdateBatch] = []
-        if self._interval_us:
+        if self._agenda.interval_us:
             self._fuse_with_pictures(batch, before_us, out)
         elif len(batch):
             out += self._filter.fuse(batch, 0, len(batch))
@@ -224,47 +352,21 @@ class Engine:
 
     def _fuse_with_pictures(self, batch: LookBatch, before_us: int, out: list[UpdateBatch]) -> None:
         time_us = batch.looks["time_us"]
-        if self._picture_us < 0 and len(batch):
-            self._picture_us = -(-int(time_us[0]) // self._interval_us) * self._interval_us
-        if self._picture_us < 0:
-            return
+        if self._agenda.picture_us < 0 and len(batch):
+            self._agenda.expect(int(time_us[0]))
         # A picture is complete when no look up to its time can come any more; at the end, up to the last look.
         last = max(self._fused_us, int(time_us[-1]) if len(batch) else -1)
-        until = before_us if before_us != np.iinfo(np.int64).max else last + 1
+        until = before_us if before_us != _END_US else last + 1
         start = 0
-        while self._picture_us < until:
-            stop = int(np.searchsorted(time_us, self._picture_us, "right"))
+        while (picture_us := self._agenda.picture_before(until)) is not None:
+            stop = int(np.searchsorted(time_us, picture_us, "right"))
             if stop > start:
                 out += self._filter.fuse(batch, start, stop)
                 start = stop
-            out += self._filter.live_until(self._picture_us / 1e6, batch)
-            self._pictures.append(self.picture(self._picture_us))
-            self._picture_us += self._interval_us
+            out += self._filter.live_until(picture_us / 1e6, batch)
+            self._show(self.picture(picture_us))
         if start < len(batch):
             out += self._filter.fuse(batch, start, len(batch))
-
-    def _domain_lags(self, sources: Mapping[str, Source]) -> list[int]:
-        """The longest lag of the registered sources of each domain, microseconds."""
-        if self.config.lag_s is not None:
-            return [round(self.config.lag_s * 1e6)] * 3
-        if not sources:
-            return [int(self.register.defaults.modality["OTHER"].max_latency_s * 1e6)] * 3
-        lags = [0, 0, 0]
-        for name in sources:
-            number = self.register.number(name)
-            row = self.register.parameters[number]
-            for domain in range(3):
-                if (row["domains"] >> domain) & 1:
-                    lags[domain] = max(lags[domain], int(row["max_latency_us"]))
-        return lags
-
-    def _lag_by_source(self) -> np.ndarray:
-        rows = self.register.parameters
-        if len(rows) != len(self._lags):
-            lags = np.array(self._lag_of_domain, np.int64)
-            touches = (rows["domains"].astype(np.int64)[:, None] >> np.arange(3)) & 1
-            self._lags = np.max(np.where(touches == 1, lags, 0), axis=1)
-        return self._lags
 
     def _numbers(self, batch: LookBatch) -> np.ndarray:
         """The number, among the looks given, of each look of a batch: those rejected whole are not in it."""

@@ -18,7 +18,7 @@ _EDGES_TO_RIM = 8.0
 _WIDEST_M = 3_000_000.0
 
 
-_Rows = tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]
+Rows = tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]
 
 
 class FootprintRows:
@@ -26,11 +26,11 @@ class FootprintRows:
 
     def __init__(self, resolution: int) -> None:
         self._resolution = resolution
-        self._known: dict[int, tuple[Footprint, _Rows]] = {}
+        self._known: dict[int, tuple[Footprint, Rows]] = {}
 
     def feet(self, footprints: Sequence[Footprint]) -> Feet:
         """The rows of these footprints, one after the other."""
-        parts = [self._rows(f) for f in footprints]
+        parts = [self.rows(f) for f in footprints]
         vertices = [f.vertices for f in footprints]
         first = np.zeros((len(footprints) + 1, 4), np.int64)
         for k, (footprint, (cover, page, _)) in enumerate(zip(footprints, parts, strict=True)):
@@ -45,7 +45,8 @@ class FootprintRows:
             first=first,
         )
 
-    def _rows(self, footprint: Footprint) -> _Rows:
+    def rows(self, footprint: Footprint) -> Rows:
+        """Covered cells, pages and cap of a footprint."""
         known = self._known.get(id(footprint))
         if known is None or known[0] is not footprint:
             if len(self._known) >= 256:
@@ -56,6 +57,55 @@ class FootprintRows:
             known = footprint, (cover, _pages(footprint), _cap(footprint))
             self._known[id(footprint)] = known
         return known[1]
+
+
+class FootprintStore:
+    """Footprints under lasting numbers, as `Feet` that grow."""
+
+    def __init__(self, rows: FootprintRows) -> None:
+        self._rows = rows
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all footprints."""
+        self.footprints: list[Footprint] = []
+        self._numbers: dict[int, int] = {}
+        self._used = np.zeros(4, np.int64)
+        self.feet = self._rows.feet([])
+
+    def number(self, footprint: Footprint) -> int:
+        """The number of a footprint, which is added where it is new."""
+        known = self._numbers.get(id(footprint))
+        if known is not None:
+            return known
+        number = len(self.footprints)
+        one = self._rows.feet([footprint])
+        start, stop = self._used, self._used + one.first[1]
+        feet = self.feet
+        first = _with(feet.first, number, np.stack([start, stop]))
+        self.feet = Feet(
+            vertices=_with(feet.vertices, start[1], one.vertices),
+            ring_start=_with(feet.ring_start, start[0], one.ring_start),
+            edges=feet.edges if len(feet.edges) >= len(one.edges) else one.edges,
+            cover=_with(feet.cover, start[2], one.cover),
+            cap=_with(feet.cap, number, one.cap),
+            page=_with(feet.page, start[3], one.page),
+            first=first,
+        )
+        self._used = stop
+        self.footprints.append(footprint)
+        self._numbers[id(footprint)] = number
+        return number
+
+
+def _with(rows: NDArray, at: int, more: NDArray) -> NDArray:
+    """Rows with `more` written at a place, in an array that is grown by doubling where needed."""
+    if at + len(more) > len(rows):
+        larger = np.zeros((max(2 * len(rows), at + len(more), 16), *rows.shape[1:]), rows.dtype)
+        larger[: len(rows)] = rows
+        rows = larger
+    rows[at : at + len(more)] = more
+    return rows
 
 
 def _pages(footprint: Footprint) -> NDArray[np.void]:

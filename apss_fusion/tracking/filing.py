@@ -11,6 +11,7 @@ Filing again changes the index only, never what a track is: that may not depend 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from apss_fusion.association.cell_table import COVER_M, GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, Cells, intern
 from apss_fusion.estimation.motion import position_variance, reach_m
 from apss_fusion.geodesy.h3cells import nvec_to_cell
-from apss_fusion.kernels import Row, lean_kernel
+from apss_fusion.kernels import Row, lean_kernel, whole
 from apss_fusion.tracking.bank import (
     HEAP,
     TICK,
@@ -28,8 +29,12 @@ from apss_fusion.tracking.bank import (
     release_slot,
     unhang_identity,
 )
-from apss_fusion.tracking.config import Params
-from apss_fusion.tracking.rows import CONFIRMED, LOST, NO_REASON, UNCERTAIN
+from apss_fusion.tracking.rows import COASTING, CONFIRMED, LOST, NO_REASON, UNCERTAIN
+from apss_fusion.tracking.window.lists import list_key
+from apss_fusion.tracking.window.rows import FILING, FILINGS, KEPT, Window
+
+if TYPE_CHECKING:
+    from apss_fusion.tracking.work import Work
 
 #: Half-width of a gate in sigmas, and the part of a cell's cover that is kept for a detection's own ellipse.
 DETECTION_SHARE = 0.15
@@ -89,7 +94,7 @@ def _on_calendar(
 ) -> None:
     """Enter track i at its due time; a track that is entered earlier already is left there, to be moved on then."""
     k = link[i]
-    tick = np.int64(math.floor(k.due / TICK_S))
+    tick = whole(math.floor(k.due / TICK_S))
     if tick <= counters[TICK]:
         off_calendar(link, wheel, i)
         k.tick = IN_HEAP
@@ -155,7 +160,7 @@ def existence_at(b: Row, d: Row, t: float) -> float:
 @lean_kernel
 def start_calendar(bank: Bank, t: float) -> None:
     """Set the calendar to time t (of a state that is loaded)."""
-    bank.counters[TICK] = np.int64(math.floor(t / TICK_S))
+    bank.counters[TICK] = whole(math.floor(t / TICK_S))
 
 
 @lean_kernel
@@ -197,14 +202,35 @@ def _uncertain_after(s: Row, d: Row) -> float:
 
 
 @lean_kernel
-def file_track(
-    bank: Bank, cells: Cells, params: Params, i: int, h: Row, digits: NDArray[np.int64], after: float
-) -> None:
+def settle_row(s: Row, b: Row, d: Row, f: Row, t: float) -> bool:
+    """Let happen to a track's rows what it has by itself up to time t: it may coast. Whether it still lives then."""
+    if b.status == CONFIRMED:
+        coast = b.seen + f.coast_intervals * (b.interval_s if b.interval_s > 0.0 else d.interval)
+        if max(coast, b.tr) <= t:
+            b.status = COASTING
+    _, kind, _ = next_event(s, b, d, f, np.nextafter(t, math.inf))
+    return kind != END
+
+
+@lean_kernel
+def remember_filing(win: Window, cells: Cells, cid: int, i: int, start: float, stop: float) -> None:
+    """Note that track i was filed in a cell from one time to another. The caller has seen to room."""
+    win.n[FILINGS] += 1
+    entry = win.filed[win.n[FILINGS] - 1]
+    entry.start, entry.stop, entry.track, entry.key = start, stop, i, cells.row[cid].key
+    at = list_key(win, FILING, 0, 0, entry.key)
+    entry.next = win.bucket[at].head
+    win.bucket[at].head = win.n[FILINGS] - 1
+
+
+@lean_kernel
+def file_track(w: Work, i: int, h: Row, after: float) -> None:
     """File track i in the finest cell that covers its gate for its own rhythm and longer, and enter its next event.
 
     h: its row, or a prediction of it. after: the event of this time (exclusive) has happened. The caller has seen to room
     for cells and events.
     """
+    bank, cells, params, digits = w.bank, w.cells, w.params, w.scratch.digits
     k, b = bank.link[i], bank.belief[i]
     q = params.domain[b.domain].q
     sigmas = math.sqrt(params.filter[0].gate)
@@ -220,13 +246,17 @@ def file_track(
         keep = drift + need <= FILED_REACH_M[level]
     if not keep:
         drift = 1.0
-        cid = np.int64(GLOBE)
+        cid = whole(GLOBE)
         if level < GLOBE_LEVEL:
-            cid = np.int64(intern(cells, nvec_to_cell(h.x, h.y, h.z, _FINEST, digits), h.x, h.y, h.z, digits))
+            cid = whole(intern(cells, nvec_to_cell(h.x, h.y, h.z, _FINEST, digits), h.x, h.y, h.z, digits))
             for _ in range(level):
-                cid = np.int64(cells.row[cid].parent)
+                cid = whole(cells.row[cid].parent)
         k.fx, k.fy, k.fz = h.x, h.y, h.z
         if cid != k.cid:
+            if w.window.n[KEPT]:
+                if k.cid >= 0:
+                    remember_filing(w.window, cells, k.cid, i, w.window.track[i].filed_from, h.t)
+                w.window.track[i].filed_from = h.t
             unfile(bank.link, cells, i)
             first = cells.head[cid]
             k.cid, k.next, k.prev = cid, first, -1
@@ -243,19 +273,25 @@ def file_track(
 
 
 @lean_kernel
-def remove_track(bank: Bank, cells: Cells, i: int) -> None:
-    """Take track i off all lists and free its slot (once the batch ends)."""
-    unfile(bank.link, cells, i)
+def retire_track(w: Work, i: int, t: float) -> None:
+    """Take track i, which ended at time t, off all lists; its slot is free once the batch ends, or leaves the window."""
+    bank, k = w.bank, w.bank.link[i]
+    kept = w.window.n[KEPT] != 0
+    if kept and k.cid >= 0:
+        remember_filing(w.window, w.cells, k.cid, i, w.window.track[i].filed_from, t)
+    unfile(bank.link, w.cells, i)
     off_calendar(bank.link, bank.wheel, i)
     unhang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity)
     unhang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity)
-    release_slot(bank, i)
+    k.alive = 0
+    if not kept:
+        release_slot(bank, i)
 
 
 @lean_kernel
 def next_due(bank: Bank, t: float) -> int:
     """The track whose due time comes first and is not after t, taken off the calendar; -1 where there is none."""
-    now = np.int64(math.floor(t / TICK_S))
+    now = whole(math.floor(t / TICK_S))
     if bank.counters[TICK] < 0:
         bank.counters[TICK] = now
     while True:
@@ -277,10 +313,10 @@ def _enter_tick(bank: Bank) -> None:
     """Let time go on by one slot: what is due in it goes to the heap, what is due later is moved on."""
     bank.counters[TICK] += 1
     tick = bank.counters[TICK]
-    i = np.int64(bank.wheel[tick % WHEEL])
+    i = whole(bank.wheel[tick % WHEEL])
     while i >= 0:
         k = bank.link[i]
-        after = np.int64(k.tick_next)
+        after = whole(k.tick_next)
         if k.tick <= tick:
             off_calendar(bank.link, bank.wheel, i)
             _on_calendar(bank.link, bank.wheel, bank.heap, bank.counters, i, bank.belief[i].key)

@@ -14,20 +14,33 @@ from apss_fusion.association.cell_table import GLOBE_LEVEL, N_CELLS
 from apss_fusion.association.edges import Pairs
 from apss_fusion.association.scratch import new_scratch
 from apss_fusion.kernels import kernel
+from apss_fusion.model import TrackStatus
 from apss_fusion.tracking import bank as banks
 from apss_fusion.tracking import intensity as intensities
+from apss_fusion.tracking.arrival import Lags
 from apss_fusion.tracking.attributes import Attributes
 from apss_fusion.tracking.bank import Bank
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.feet import FootprintRows
 from apss_fusion.tracking.filing import file_track, start_calendar
+from apss_fusion.tracking.picture import tracks_at
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_output
-from apss_fusion.tracking.records import LoadedTracks, Record, StateError
+from apss_fusion.tracking.records import (
+    CELL,
+    TRACK,
+    LoadedTracks,
+    Record,
+    StateError,
+    Told,
+    bank_rows,
+    track_records,
+)
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import STATUS_NAMES
 from apss_fusion.tracking.step import live_until, run
 from apss_fusion.tracking.updates import UpdateBatch
+from apss_fusion.tracking.window.rows import new_window
 from apss_fusion.tracking.work import (
     DONE,
     MASS,
@@ -43,7 +56,6 @@ from apss_fusion.tracking.work import (
 
 #: Namespace of track ids: UUIDv5 of "source_id/look_id/detection_id" of the founding detection.
 TRACK_NAMESPACE = UUID("5e0b4a4e-9a5d-5c0e-8f0a-9f1f1c1a7a11")
-_DOMAIN_UNKNOWN_BIT = 8
 #: Cells that no track needs any more are let go when there are this many to a living track, and at least so many.
 _CELLS_A_TRACK, _CELLS_MIN = 16, 65536
 
@@ -51,9 +63,10 @@ _CELLS_A_TRACK, _CELLS_MIN = 16, 65536
 class Filter:
     """A bank of tracks and the undetected intensity, driven look by look in their order."""
 
-    def __init__(self, config: Config, register: Register, attributes: Attributes) -> None:
+    def __init__(self, config: Config, register: Register, attributes: Attributes, lags: Lags) -> None:
         self.register = register
         self.attributes = attributes
+        self._lags = lags
         #: The configuration as the kernels read it.
         self.params = config.params()
         self._footprints = FootprintRows(config.filter.intensity_resolution)
@@ -77,6 +90,7 @@ class Filter:
             domain_mask=np.zeros(0, np.int64),
             born=np.zeros((4096, 2), np.int64),
             mass=np.zeros(2048, MASS),
+            window=new_window(0),
         )
 
     @property
@@ -88,28 +102,42 @@ class Filter:
         """Fuse looks start to stop of a batch, in this order; returns what they publish."""
         self._begin(batch)
         out: list[UpdateBatch] = []
+        first = start
         while start < stop:
             start, need = run(self.work, batch.looks, batch.detections, start, stop)
             if need != DONE:
                 self._provide(need, batch, out)
+        if stop > first:
+            # The last look may leave tracks that end at that very moment, as the others did before the next one.
+            self._live_until(float(batch.looks["t"][stop - 1]), batch, out)
         self._end(batch, out)
         return out
+
+    def _live_until(self, t: float, batch: LookBatch, out: list[UpdateBatch]) -> None:
+        while (need := live_until(self.work, t)) != DONE:
+            self._provide(need, batch, out)
 
     def live_until(self, t: float, batch: LookBatch) -> list[UpdateBatch]:
         """Let happen what tracks have by themselves up to time t, in s."""
         self._begin(batch)
         out: list[UpdateBatch] = []
-        while (need := live_until(self.work, t)) != DONE:
-            self._provide(need, batch, out)
+        self._live_until(t, batch, out)
         self._end(batch, out)
         return out
 
     def _begin(self, batch: LookBatch) -> None:
-        self.work = self.work._replace(
-            pairs=self._pairs(),
-            feet=self._footprints.feet(batch.footprints),
-            domain_mask=self.register.parameters["domains"].astype(np.int64) | _DOMAIN_UNKNOWN_BIT,
-        )
+        self._know_sources()
+        self.work = self.work._replace(pairs=self._pairs(), feet=self._footprints.feet(batch.footprints))
+
+    def _know_sources(self) -> None:
+        """Let the kernels know all sources that are registered by now."""
+        count = len(self.register.names)
+        if count == len(self.work.domain_mask):
+            return
+        rank = np.empty(count, np.int64)
+        rank[sorted(range(count), key=self.register.names.__getitem__)] = np.arange(count)
+        mask = self._lags.domain_masks()
+        self.work = self.work._replace(domain_mask=mask, window=self.work.window._replace(rank=rank))
 
     def _end(self, batch: LookBatch, out: list[UpdateBatch]) -> None:
         self._collect(batch, out)
@@ -145,13 +173,14 @@ class Filter:
 
     def _name(self, batch: LookBatch, born: NDArray[np.int64]) -> None:
         slots, detections = born[:, 0], born[:, 1]
-        text = batch.text.tobytes()
+        text = batch.text
         looks = np.searchsorted(batch.looks["first"] + batch.looks["count"], detections, "right")
         names = [name.encode() + b"/" for name in self.register.names]
         rows, of = batch.looks[looks], batch.detections[detections]
         digests = [
             sha1(
-                TRACK_NAMESPACE.bytes + names[s] + text[a : a + n] + b"/" + text[d : d + m], usedforsecurity=False
+                TRACK_NAMESPACE.bytes + names[s] + text[a : a + n].tobytes() + b"/" + text[d : d + m].tobytes(),
+                usedforsecurity=False,
             ).digest()
             for s, a, n, d, m in zip(
                 rows["source"].tolist(),
@@ -248,6 +277,10 @@ class Filter:
             self.register,
         )
 
+    def tracks_at(self, t: float, statuses: tuple[int, ...]) -> list[tuple[str, float, float, float, TrackStatus, int]]:
+        """See `picture.tracks_at`."""
+        return tracks_at(self.work, self.track_id, t, statuses)
+
     def counts(self) -> dict[str, int]:
         """How many living tracks there are, by status name."""
         status = self.bank.belief["status"][banks.alive(self.bank)]
@@ -266,8 +299,12 @@ class Filter:
         rows = table.cells[table.cells["changed"] != 0]
         rows = rows[np.argsort(rows["key"])]
         table.cells["changed"] = 0
-        values = np.stack([rows["value"], rows["t"]], 1)
+        values = self._cell_values(rows)
         return [(f"{prefix}{key:016x}", row.tobytes()) for key, row in zip(rows["key"].tolist(), values, strict=True)]
+
+    def _cell_values(self, rows: NDArray[np.void]) -> NDArray[np.float64]:
+        """What is kept of cells of the intensity: value and time of each, (n, 2)."""
+        return np.stack([rows["value"], rows["t"]], 1)
 
     def load(self, tracks: LoadedTracks, cells: Sequence[tuple[str, bytes]], prefix: str, t: float) -> None:
         """Take up tracks and records of intensity cells (keys with a prefix) of a saved state, at time t in s.
@@ -288,15 +325,11 @@ class Filter:
         # Slots come in their order: 0 to n.
         _take_slots(bank, n)
         bank.state[:n], bank.altitude[:n], bank.belief[:n] = tracks.state, tracks.altitude, tracks.belief
+        self._sized(len(bank.link))
         self.track_id = np.zeros((len(bank.link), 16), np.uint8)
         self.track_id[:n] = tracks.track_id
         link = bank.link[:n]
-        link["alive"], link["seq"], link["detections"], link["sources"] = (
-            1,
-            tracks.seq,
-            tracks.detections,
-            tracks.sources,
-        )
+        link["alive"], link["detections"], link["sources"] = 1, tracks.detections, tracks.sources
         _load_contributors(bank, counts, rows)
         banks.rebuild_identities(bank)
         start_calendar(bank, t)
@@ -305,14 +338,35 @@ class Filter:
         grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
         self.work = self.work._replace(bank=bank, cells=grid, heads=np.zeros(len(grid.row), np.int32), intensity=table)
         _file_all(self.work, np.arange(n))
+        self.recall(tracks.told)
         bank.link["changed"] = 0
+
+    def _sized(self, slots: int) -> None:
+        """The bank has so many slots now."""
+
+    def recall(self, told: dict[bytes, Told]) -> dict[bytes, Told]:
+        """Let tracks go on from what was last published of them; returns those that do not exist."""
+        rest = dict(told)
+        for i in np.flatnonzero(self.bank.link["alive"]).tolist():
+            known = rest.pop(self.track_id[i].tobytes(), None)
+            if known is not None:
+                self.bank.link["seq"][i], self.bank.link["told"][i] = known[:2]
+        return rest
+
+    def records(self) -> list[Record]:
+        """Records of the tracks and cells that changed since last asked; a key that is gone has none."""
+        out: list[Record] = [(TRACK + track_id.hex(), None) for track_id in self.gone]
+        self.gone = []
+        rows = bank_rows(self.bank, self.track_id, self.changed_slots())
+        out += track_records(rows, self.bank.pool, self.register, self.attributes)
+        return out + self.changed_cells(CELL)
 
 
 @kernel
 def _file_all(w: Work, slots: NDArray[np.int64]) -> None:
     """File tracks from where they are in their own rows; what they have by themselves stays where it was in time."""
     for i in slots:
-        file_track(w.bank, w.cells, w.params, i, w.bank.state[i], w.scratch.digits, w.bank.state[i].t)
+        file_track(w, i, w.bank.state[i], w.bank.belief[i].tr)
 
 
 @kernel
@@ -339,4 +393,5 @@ def _load_intensity(table: intensities.Intensity, key: NDArray[np.uint64], rows:
         s = intensities.slot_of(table.cells, key[k])
         if table.cells[s].key == 0:
             table.used[0] += 1
-        table.cells[s].key, table.cells[s].value, table.cells[s].t = key[k], rows[k, 0], rows[k, 1]
+        row = table.cells[s]
+        row.key, row.value, row.t, row.written, row.last = key[k], rows[k, 0], rows[k, 1], 1, -1

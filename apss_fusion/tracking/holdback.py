@@ -126,22 +126,31 @@ class HoldBack:
         """Everything that waits."""
         return list(self._waiting)
 
-    def admit(self, batch: LookBatch, lag_us: NDArray[np.int64], longest_us: int) -> NDArray[np.int8]:
-        """Take in the good looks of a batch, in order of arrival; returns the code of each. lag_us: by source number."""
+    def admit(
+        self, batch: LookBatch, lag_us: NDArray[np.int64], longest_us: int, wait: bool = True
+    ) -> NDArray[np.int8]:
+        """The code of each look of a batch, in order of arrival; the good ones wait, if they are to.
+
+        lag_us: by source number.
+        """
         code = np.zeros(len(batch), np.int8)
         self._make_room(len(batch), self.clock_us - longest_us)
         self.clock_us, self._used = _admit(
             batch.looks, lag_us, self.clock_us, self.floor_us, *self._known, self._used, code
         )
         good = np.flatnonzero(code == GOOD)
-        if len(good):
+        if len(good) and wait:
             self._waiting.append(batch if len(good) == len(batch) else batch.order(good))
         return code
 
     def take_up(self, batch: LookBatch, clock_us: int, floor_us: int) -> None:
         """Wait with these looks, at this time of the clock, as before a restart."""
-        self.clock_us, self.floor_us = clock_us, floor_us
         self._waiting = [batch] if len(batch) else []
+        self.remember(batch, clock_us, floor_us)
+
+    def remember(self, batch: LookBatch, clock_us: int, floor_us: int) -> None:
+        """Know the ids of these looks, at this time of the clock, as before a restart."""
+        self.clock_us, self.floor_us = clock_us, floor_us
         self._make_room(len(batch), 0)
         self._used = _know(batch.looks, *self._known, self._used)
 
@@ -171,10 +180,11 @@ class HoldBack:
                 rest.append(batch)
         self._waiting = [LookBatch.concat(rest)] if len(rest) > _MERGE_AT else rest
         batch = LookBatch.concat(ready)
-        return _in_order(batch, names)
+        return in_order(batch, names)
 
 
-def _in_order(batch: LookBatch, names: list[str]) -> LookBatch:
+def in_order(batch: LookBatch, names: list[str]) -> LookBatch:
+    """The looks in the order of (time, source_id, look_id); names: source number to source_id."""
     time_us = batch.looks["time_us"]
     if len(batch) < 2 or (time_us[1:] > time_us[:-1]).all():
         return batch

@@ -19,11 +19,22 @@ from numpy.typing import NDArray
 from apss_fusion.association.cell_table import LEVELS
 from apss_fusion.estimation.rounding import significant
 from apss_fusion.geodesy.h3cells import nvec_to_cell, parent_of
-from apss_fusion.kernels import lean_kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.config import Params
 
-#: A written cell: key of (H3 cell, domain) or 0, value in 1/m^2, time of the last write, changed since last asked.
-CELL = np.dtype([("key", "u8"), ("value", "f8"), ("t", "f8"), ("changed", "i8")])
+#: A written cell: key of (H3 cell, domain) or 0, value in 1/m^2, time of the last write, changed since last asked, whether it
+#: is written at all (a write may be taken back), and its last write in the window.
+CELL = np.dtype(
+    [
+        ("key", "u8"),
+        ("value", "f8"),
+        ("t", "f8"),
+        ("changed", "i1"),
+        ("written", "i1"),
+        ("spare", "i2"),
+        ("last", "i4"),
+    ]
+)
 
 
 class Intensity(NamedTuple):
@@ -60,14 +71,14 @@ def cell_key(cell: np.uint64, domain: int) -> np.uint64:
 
 
 @lean_kernel
-def slot_of(cells: NDArray[np.void], key: np.uint64) -> np.int64:
+def slot_of(cells: NDArray[np.void], key: np.uint64) -> int:
     """Place of a key, or the empty one where it belongs."""
     mask = np.uint64(len(cells) - 1)
     s = ((key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(30)
     s &= mask
     while cells[s].key != 0 and cells[s].key != key:
         s = (s + np.uint64(1)) & mask
-    return np.int64(s)
+    return whole(s)
 
 
 @lean_kernel
@@ -81,11 +92,25 @@ def density(intensity: Intensity, params: Params, cell: np.uint64, domain: int, 
     """Undetected objects of a domain per m^2 in an H3 cell at time t."""
     d = params.domain[domain]
     s = slot_of(intensity.cells, cell_key(cell, domain))
-    if intensity.cells[s].key == 0:
+    if intensity.cells[s].key == 0 or not intensity.cells[s].written:
         return d.undetected
-    return d.undetected + (intensity.cells[s].value - d.undetected) * math.exp(
-        -d.arrival * max(0.0, t - intensity.cells[s].t)
-    )
+    return relaxed(d, intensity.cells[s].value, intensity.cells[s].t, t)
+
+
+@inline_kernel
+def relaxed(d: Row, value: float, since: float, t: float) -> float:
+    """Density at time t of a cell of domain d that held `value` at time `since`."""
+    return d.undetected + (value - d.undetected) * math.exp(-d.arrival * max(0.0, t - since))
+
+
+@lean_kernel
+def take_cell(intensity: Intensity, key: np.uint64) -> int:
+    """Place of a key, made where there is none. The caller has seen to room."""
+    s = slot_of(intensity.cells, key)
+    if intensity.cells[s].key == 0:
+        intensity.cells[s].key, intensity.cells[s].last = key, -1
+        intensity.used[0] += 1
+    return s
 
 
 @lean_kernel
@@ -94,9 +119,5 @@ def write(
 ) -> None:
     """Set the cell to its density at t times `factor` plus `add` (1/m^2), rounded. The caller has seen to room."""
     v = significant(density(intensity, params, cell, domain, t) * factor + add)
-    key = cell_key(cell, domain)
-    s = slot_of(intensity.cells, key)
-    if intensity.cells[s].key == 0:
-        intensity.cells[s].key = key
-        intensity.used[0] += 1
-    intensity.cells[s].value, intensity.cells[s].t, intensity.cells[s].changed = v, t, 1
+    row = intensity.cells[take_cell(intensity, cell_key(cell, domain))]
+    row.value, row.t, row.changed, row.written = v, t, 1, 1

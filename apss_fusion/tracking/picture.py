@@ -8,33 +8,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.motion import STATE, predict
-from apss_fusion.kernels import kernel
+from apss_fusion.kernels import kernel, whole
 from apss_fusion.model import TrackStatus
-from apss_fusion.tracking.bank import Bank, alive
-from apss_fusion.tracking.config import Params
-from apss_fusion.tracking.filing import existence_at
-from apss_fusion.tracking.rows import STATUS_NAMES
+from apss_fusion.tracking.filing import existence_at, settle_row
+from apss_fusion.tracking.rows import BELIEF, STATUS_NAMES
+from apss_fusion.tracking.window.rows import KEPT
+from apss_fusion.tracking.window.touches import load_version
+from apss_fusion.tracking.work import Work
 
 
 @kernel
-def _predict_all(
-    bank: Bank, params: Params, slots: NDArray[np.int64], t: float, rows: NDArray[np.void], r: NDArray[np.float64]
-) -> None:
-    for k in range(len(slots)):
-        b = bank.belief[slots[k]]
-        d = params.domain[b.domain]
-        predict(bank.state[slots[k]], t, d.q, d.g, d.great_circle != 0, rows[k])
-        r[k] = existence_at(b, d, max(t, b.tr))
+def _rows_at(w: Work, t: float, state: NDArray[np.void], belief: NDArray[np.void], alive: NDArray[np.bool_]) -> None:
+    """Rows of all slots as of time t, and whether each lives then; states are predicted to t."""
+    bank, win = w.bank, w.window
+    s, a = w.scratch.spare[1].state, w.scratch.spare[1].altitude
+    for i in range(len(bank.link)):
+        b = belief[i]
+        if not win.n[KEPT]:
+            if not bank.link[i].alive:
+                continue
+            s = bank.state[i]
+            belief[i] = bank.belief[i]
+            alive[i] = settle_row(s, b, w.params.domain[b.domain], w.params.filter[0], t)
+        else:
+            k = whole(win.track[i].last)
+            while k >= 0 and win.touch[k].look >= 0 and win.look[win.touch[k].look].t > t:
+                k = whole(win.touch[k].before)
+            if k < 0:
+                continue
+            alive[i] = load_version(w, k, t, s, a, b)
+        if alive[i]:
+            d = w.params.domain[b.domain]
+            predict(s, t, d.q, d.g, d.great_circle != 0, state[i])
+            b.r = existence_at(b, d, max(t, b.tr))
 
 
 def tracks_at(
-    bank: Bank, ids: NDArray[np.uint8], params: Params, t: float, statuses: tuple[int, ...]
+    w: Work, ids: NDArray[np.uint8], t: float, statuses: tuple[int, ...]
 ) -> list[tuple[str, float, float, float, TrackStatus, int]]:
     """(track_id, lat, lon, existence, status, number of the attributes) of the tracks with these statuses at t, s."""
-    slots = alive(bank)
-    slots = slots[np.isin(bank.belief["status"][slots], statuses)]
-    rows, r = np.zeros(len(slots), STATE), np.zeros(len(slots))
-    _predict_all(bank, params, slots, t, rows, r)
+    count = len(w.bank.link)
+    rows, belief, living = np.zeros(count, STATE), np.zeros(count, BELIEF), np.zeros(count, np.bool_)
+    _rows_at(w, t, rows, belief, living)
+    slots = np.flatnonzero(living & np.isin(belief["status"], statuses))
+    rows, belief = rows[slots], belief[slots]
     lat = np.degrees(np.arctan2(rows["z"], np.hypot(rows["x"], rows["y"])))
     lon = np.degrees(np.arctan2(rows["y"], rows["x"]))
     return list(
@@ -42,9 +59,9 @@ def tracks_at(
             [str(UUID(bytes=i.tobytes())) for i in ids[slots]],
             np.round(lat, 7).tolist(),
             np.round(lon, 7).tolist(),
-            np.round(r, 6).tolist(),
-            [STATUS_NAMES[s] for s in bank.belief["status"][slots].tolist()],
-            bank.belief["attributes"][slots].tolist(),
+            np.round(belief["r"], 6).tolist(),
+            [STATUS_NAMES[s] for s in belief["status"].tolist()],
+            belief["attributes"].tolist(),
             strict=True,
         )
     )

@@ -7,20 +7,24 @@ the tracks that carry its identity and those filed near it.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, Cells, find_cell, intern
+from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, N_FILED, find_cell, intern
 from apss_fusion.association.edges import EARTH_SQ_M2
-from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.geodesy.h3cells import nvec_to_cell
-from apss_fusion.kernels import Row, lean_kernel
-from apss_fusion.tracking.bank import STAMP, Bank, identity_entry, identity_entry_next
+from apss_fusion.kernels import Row, lean_kernel, whole
+from apss_fusion.tracking.bank import STAMP, identity_entry, identity_entry_next
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.filing import DETECTION_REACH_M
+from apss_fusion.tracking.window.lists import head_of
+from apss_fusion.tracking.window.rows import CARRIER, FILING
+
+if TYPE_CHECKING:
+    from apss_fusion.tracking.work import Work
 
 NO_ROOM, NO_CELL_ROOM = -1, -2
 _FINEST = LEVELS[0]
@@ -52,66 +56,85 @@ class Feet(NamedTuple):
 
 
 @lean_kernel
-def _propose_bucket(bank: Bank, cells: Cells, cid: int, n: int, scratch: Scratch) -> int:
-    stamp = bank.counters[STAMP]
-    i = np.int64(cells.head[cid])
-    while i >= 0:
-        k = bank.link[i]
-        if k.stamp != stamp:
-            if n == len(scratch.c) - 1:
-                return NO_ROOM
-            k.stamp = stamp
-            scratch.c[n].slot = i
-            n += 1
-        i = np.int64(k.next)
+def _propose(w: Work, i: int, n: int) -> int:
+    """Append track i to the n proposed ones, unless it is among them; returns how many, or NO_ROOM."""
+    k = w.bank.link[i]
+    if k.stamp != w.bank.counters[STAMP]:
+        if n == len(w.scratch.c) - 1:
+            return NO_ROOM
+        k.stamp = w.bank.counters[STAMP]
+        w.scratch.c[n].slot = i
+        n += 1
     return n
 
 
 @lean_kernel
-def propose_under(bank: Bank, cells: Cells, feet: Feet, f: int, scratch: Scratch) -> int:
-    """Write the tracks filed about footprint f to c_slot; returns how many, or NO_ROOM."""
+def _propose_bucket(w: Work, cid: int, past: bool, t: float, n: int) -> int:
+    """The tracks filed in a cell: now, or (past) at time t."""
+    i = whole(w.cells.head[cid])
+    while i >= 0:
+        if not past or w.window.track[i].filed_from <= t:
+            n = _propose(w, i, n)
+            if n < 0:
+                return n
+        i = whole(w.bank.link[i].next)
+    if past:
+        entry = head_of(w.window, FILING, 0, 0, w.cells.row[cid].key)
+        while entry >= 0:
+            filed = w.window.filed[entry]
+            if filed.start <= t <= filed.stop:
+                n = _propose(w, whole(filed.track), n)
+                if n < 0:
+                    return n
+            entry = whole(filed.next)
+    return n
+
+
+@lean_kernel
+def propose_under(w: Work, f: int, past: bool, t: float) -> int:
+    """Write the tracks filed about footprint f, now or (past) at time t, to c_slot; returns how many, or NO_ROOM."""
+    bank, feet = w.bank, w.feet
     n = 0
     first, last = feet.first[f, PAGES], feet.first[f + 1, PAGES]
     if first == last:
         for i in range(len(bank.link)):
-            if bank.link[i].alive:
-                bank.link[i].stamp = bank.counters[STAMP]
-                if n == len(scratch.c) - 1:
-                    return NO_ROOM
-                scratch.c[n].slot = i
-                n += 1
+            if bank.link[i].alive or (past and w.window.track[i].last >= 0):
+                n = _propose(w, i, n)
+                if n < 0:
+                    return n
         return n
-    n = _propose_bucket(bank, cells, GLOBE, n, scratch)
+    n = _propose_bucket(w, GLOBE, past, t, n)
     for k in range(first, last):
-        top = np.int64(find_cell(cells.table, cells.row, feet.page[k].cell))
+        top = whole(find_cell(w.cells.table, w.cells.row, feet.page[k].cell))
         if n < 0:
             return n
         if top < 0:
             continue
         if not feet.page[k].deep:
-            n = _propose_bucket(bank, cells, top, n, scratch)
+            n = _propose_bucket(w, top, past, t, n)
         else:
-            n = _propose_below(bank, cells, top, n, scratch)
+            n = _propose_below(w, top, past, t, n)
     return n
 
 
 @lean_kernel
-def _propose_below(bank: Bank, cells: Cells, top: int, n: int, scratch: Scratch) -> int:
+def _propose_below(w: Work, top: int, past: bool, t: float, n: int) -> int:
     """All buckets at or below cell `top`."""
-    cid = np.int64(top)
+    cells = w.cells
+    cid = whole(top)
     while True:
-        if cells.head[cid] >= 0:
-            n = _propose_bucket(bank, cells, cid, n, scratch)
+        if past or cells.head[cid] >= 0:
+            n = _propose_bucket(w, cid, past, t, n)
             if n < 0:
                 return n
         if cells.row[cid].child >= 0:
-            cid = np.int64(cells.row[cid].child)
+            cid = whole(cells.row[cid].child)
             continue
         while cid != top and cells.row[cid].sibling < 0:
-            cid = np.int64(cells.row[cid].parent)
+            cid = whole(cells.row[cid].parent)
         if cid == top:
             return n
-        cid = np.int64(cells.row[cid].sibling)
+        cid = whole(cells.row[cid].sibling)
 
 
 @lean_kernel
@@ -133,56 +156,63 @@ def reach_of(look: Row, z: Row, params: Params) -> float:
 
 
 @lean_kernel
-def propose_near(bank: Bank, cells: Cells, params: Params, look: Row, z: Row, n: int, scratch: Scratch) -> int:
-    """Append the tracks of detection z's identity, and those near it, to the n in c_slot; returns how many, or no room."""
-    stamp = bank.counters[STAMP]
+def propose_near(w: Work, look: Row, z: Row, past: bool, n: int) -> int:
+    """Append the tracks of detection z's identity, and those near it, to the n in c_slot; returns how many, or no room.
+
+    past: those of the look's own time, in the window; else those of now.
+    """
+    bank, cells, scratch = w.bank, w.cells, w.scratch
     if z.identity != 0:
-        entry = identity_entry(bank.identity, z.identity)
-        while entry >= 0:
-            k = bank.link[entry >> 1]
-            if k.stamp != stamp:
-                if n == len(scratch.c) - 1:
-                    return NO_ROOM
-                k.stamp = stamp
-                scratch.c[n].slot = entry >> 1
-                n += 1
-            entry = identity_entry_next(bank.link, entry)
-    reach = reach_of(look, z, params)
+        if past:
+            node = head_of(w.window, CARRIER, 0, 0, z.identity)
+            while node >= 0:
+                n = _propose(w, whole(w.window.node[node].a), n)
+                if n < 0:
+                    return n
+                node = whole(w.window.node[node].next)
+        else:
+            entry = identity_entry(bank.identity, z.identity)
+            while entry >= 0:
+                n = _propose(w, entry >> 1, n)
+                if n < 0:
+                    return n
+                entry = identity_entry_next(bank.link, entry)
+    reach = reach_of(look, z, w.params)
     key = nvec_to_cell(z.x, z.y, z.z, _FINEST, scratch.digits)
-    cid = np.int64(intern(cells, key, z.x, z.y, z.z, scratch.digits))
+    cid = whole(intern(cells, key, z.x, z.y, z.z, scratch.digits))
     if cid < 0:
         return NO_CELL_ROOM
     level = 0
     while level < GLOBE_LEVEL and reach > DETECTION_REACH_M[level]:
         level += 1
-        cid = np.int64(cells.row[cid].parent)
+        cid = whole(cells.row[cid].parent)
     deep = level > 0
     while True:
-        here = deep or cells.scalars[N_FILED + cells.row[cid].level] > 0
+        here = deep or past or cells.scalars[N_FILED + cells.row[cid].level] > 0
         for k in range(-1 if here else 0, cells.row[cid].ring_n if here else 0):
-            near = np.int64(cid if k < 0 else cells.row[cid].ring[k])
+            near = whole(cid if k < 0 else cells.row[cid].ring[k])
             if deep:
-                n = _propose_below(bank, cells, near, n, scratch)
+                n = _propose_below(w, near, past, look.t, n)
+            elif past:
+                n = _propose_bucket(w, near, past, look.t, n)
             elif cells.head[near] >= 0:
-                n = _propose_close(bank, cells, params, look, z, reach, near, n, scratch)
+                n = _propose_close(w, look, z, reach, near, n)
             if n < 0:
                 return n
         deep = False
         if cid == GLOBE:
             return n
-        cid = np.int64(cells.row[cid].parent)
+        cid = whole(cells.row[cid].parent)
 
 
 @lean_kernel
-def _propose_close(
-    bank: Bank, cells: Cells, params: Params, look: Row, z: Row, reach: float, cid: int, n: int, scratch: Scratch
-) -> int:
+def _propose_close(w: Work, look: Row, z: Row, reach: float, cid: int, n: int) -> int:
     """Tracks of one bucket, without those that are plainly too far: half of a port, that need no prediction then."""
-    stamp = bank.counters[STAMP]
-    i = np.int64(cells.head[cid])
+    bank, params = w.bank, w.params
+    i = whole(w.cells.head[cid])
     while i >= 0:
         k = bank.link[i]
-        if k.stamp != stamp:
+        if k.stamp != bank.counters[STAMP]:
             h = bank.state[i]
             q = params.domain[bank.belief[i].domain].q
             dt = abs(look.t - h.t)
@@ -190,10 +220,8 @@ def _propose_close(
             far = math.sqrt(h.a * h.a + h.b * h.b) * dt + math.sqrt(params.filter[0].gate * var) + reach + 1.0
             dx, dy, dz = h.x - z.x, h.y - z.y, h.z - z.z
             if (dx * dx + dy * dy + dz * dz) * EARTH_SQ_M2 < 1.02 * far * far:
-                if n == len(scratch.c) - 1:
-                    return NO_ROOM
-                k.stamp = stamp
-                scratch.c[n].slot = i
-                n += 1
-        i = np.int64(k.next)
+                n = _propose(w, i, n)
+                if n < 0:
+                    return n
+        i = whole(k.next)
     return n

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.kernels import Row, lean_kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.bank import Bank, identity_entry, identity_entry_next
 from apss_fusion.tracking.rows import (
     CONTRIBUTOR,
     EVIDENCE,
     FLAG_ID_CONFLICT,
+    FLAG_PENDING,
     TENTATIVE,
+    TERMINATED,
     UPDATE,
 )
+from apss_fusion.tracking.window.rows import KEPT, TOLD
+
+if TYPE_CHECKING:
+    from apss_fusion.tracking.work import Work
 
 #: Places in `n`.
 ROWS, EVIDENCES, CONTRIBUTORS = 0, 1, 2
@@ -57,8 +63,7 @@ def has_twin(bank: Bank, i: int) -> bool:
 
 @lean_kernel
 def publish(
-    bank: Bank,
-    out: Output,
+    w: Work,
     i: int,
     s: Row,
     altitude: Row,
@@ -74,11 +79,14 @@ def publish(
 
     The evidence since `first_evidence` belongs to it; without an update it is taken back. The caller has seen to room.
     """
+    bank, out, win = w.bank, w.out, w.window
     k = bank.link[i]
-    if status == TENTATIVE and not tentative:
+    if (status == TENTATIVE and not tentative) or not win.n[TOLD]:
         out.n[EVIDENCES] = first_evidence
         return
     k.seq += 1
+    k.told = status != TERMINATED
+    k.changed = 1
     row = out.rows[out.n[ROWS]]
     out.n[ROWS] += 1
     out.rows[out.n[ROWS] - 1]["state"] = s
@@ -88,19 +96,33 @@ def publish(
     row.time_us, row.revised_us, row.track, row.look = time_us, -1, i, look
     row.seq, row.detections, row.sources, row.status, row.reason = k.seq, k.detections, k.sources, status, reason
     row.flags = FLAG_ID_CONFLICT if has_twin(bank, i) else 0
+    if win.n[KEPT]:
+        win.track[i].told_us = time_us
+        if win.track[i].waiting:
+            row.flags |= FLAG_PENDING
     row.evidence, row.evidence_n = first_evidence, out.n[EVIDENCES] - first_evidence
-    row.contributors = out.n[CONTRIBUTORS]
-    entry = np.int64(k.contributor)
+    first = out.n[CONTRIBUTORS]
+    row.contributors = first
+    entry = whole(k.contributor)
     while entry >= 0:
-        c = out.contributors[out.n[CONTRIBUTORS]]
         p = bank.pool[entry]
-        c.last, c.source, c.n, c.next = p.last, p.source, p.n, 0
+        # In the order of the sources' names.
+        at = out.n[CONTRIBUTORS]
+        while at > first and win.rank[out.contributors[at - 1].source] > win.rank[p.source]:
+            _copy_contributor(out.contributors[at - 1], out.contributors[at])
+            at -= 1
+        _copy_contributor(p, out.contributors[at])
         out.n[CONTRIBUTORS] += 1
-        entry = np.int64(p.next)
-    row.contributors_n = out.n[CONTRIBUTORS] - row.contributors
+        entry = whole(p.next)
+    row.contributors_n = out.n[CONTRIBUTORS] - first
+
+
+@inline_kernel
+def _copy_contributor(p: Row, c: Row) -> None:
+    c.last, c.source, c.n, c.next = p.last, p.source, p.n, 0
 
 
 @lean_kernel
 def microseconds(t: float) -> int:
     """Integer microseconds of a time in s."""
-    return np.int64(math.floor(t * 1e6 + 0.5))
+    return whole(math.floor(t * 1e6 + 0.5))

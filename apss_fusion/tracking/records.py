@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,11 +26,13 @@ from apss_fusion.tracking.rows import BELIEF, DETECTION, LOOK
 
 #: Name and version of the format; a state with another one is refused.
 FORMAT = "apss-fusion engine state"
-VERSION = 1
+VERSION = 2
 HEADER, CLOCK = "format", "clock"
 TRACK, CELL, LOOK_KEY = "track:", "cell:", "look:"
 
 Record = tuple[str, bytes | None]
+#: What readers were told of a track: seq of the last update, whether they hold the track, time of that update, microseconds.
+Told = tuple[int, int, int]
 
 
 class Clock(msgspec.Struct, frozen=True, array_like=True):
@@ -42,6 +44,10 @@ class Clock(msgspec.Struct, frozen=True, array_like=True):
     fused_us: int
     #: Time of the next picture, microseconds; -1 before the first look.
     picture_us: int
+    #: Where the window begins, microseconds, a group of domains each; -1 for no cut so far. None where looks are held back.
+    cut_us: list[int] | None
+    #: Keys of the looks that arrived since nothing was pending, in the order of their arrival; none where nothing is.
+    pending: list[str]
 
 
 class HeldLook(msgspec.Struct, frozen=True, array_like=True):
@@ -79,13 +85,10 @@ def check_header(records: dict[str, bytes]) -> None:
 
 
 @kernel
-def _contributor_rows(
-    slots: NDArray[np.int64], link: NDArray[np.void], pool: NDArray[np.void], out: NDArray[np.float64]
-) -> int:
-    """Rows (source, n, last) of the contributors of each slot, one slot after the other."""
+def _contributor_rows(first: NDArray[np.int64], pool: NDArray[np.void], out: NDArray[np.float64]) -> int:
+    """Rows (source, n, last) of lists of contributors that begin at `first`, one list after the other; how many."""
     k = 0
-    for i in slots:
-        entry = np.int64(link[i].contributor)
+    for entry in first:
         while entry >= 0:
             if k < len(out):
                 out[k, 0], out[k, 1], out[k, 2] = pool[entry].source, pool[entry].n, pool[entry].last
@@ -95,51 +98,89 @@ def _contributor_rows(
 
 
 @kernel
-def _contributor_counts(slots: NDArray[np.int64], link: NDArray[np.void], pool: NDArray[np.void]) -> NDArray[np.int64]:
-    out = np.zeros(len(slots), np.int64)
-    for s in range(len(slots)):
-        entry = np.int64(link[slots[s]].contributor)
+def _contributor_counts(first: NDArray[np.int64], pool: NDArray[np.void]) -> NDArray[np.int64]:
+    out = np.zeros(len(first), np.int64)
+    for s in range(len(first)):
+        entry = first[s]
         while entry >= 0:
             out[s] += 1
             entry = np.int64(pool[entry].next)
     return out
 
 
-def track_records(
-    bank: Bank, ids: NDArray[np.uint8], slots: NDArray[np.int64], register: Register, attributes: Attributes
-) -> list[Record]:
-    """The records of the tracks in these slots; ids: UUID by slot."""
-    states = _row_bytes(bank.state[slots])
-    altitudes = _row_bytes(bank.altitude[slots])
-    belief = bank.belief[slots]
-    numbers = belief["attributes"].tolist()
-    belief["attributes"] = 0
-    beliefs = _row_bytes(belief)
-    counts = _contributor_counts(slots, bank.link, bank.pool)
-    rows = np.zeros((int(counts.sum()), 3))
-    _contributor_rows(slots, bank.link, bank.pool, rows)
-    entries = [(register.names[int(s)], int(n), t) for s, n, t in rows.tolist()]
-    ends = np.cumsum(counts).tolist()
-    starts = (np.cumsum(counts) - counts).tolist()
+class TrackRows(NamedTuple):
+    """What is kept of n tracks: rows, what readers were told, and who has contributed."""
+
+    track_id: NDArray[np.uint8]  # (n, 16)
+    state: NDArray[np.void]
+    altitude: NDArray[np.void]
+    belief: NDArray[np.void]
+    exists: NDArray[np.bool_]  # whether there are rows
+    seq: NDArray[np.int32]
+    told: NDArray[np.int8]
+    told_us: NDArray[np.int64]  # time of the last update that was published; 0 where nobody asks for it
+    detections: NDArray[np.int32]
+    contributor: NDArray[np.int64]  # first entry of its list in the pool
+    sources: NDArray[np.int32]  # number of the set of sources
+
+
+def bank_rows(bank: Bank, ids: NDArray[np.uint8], slots: NDArray[np.int64]) -> TrackRows:
+    """The tracks in these slots as they are; ids: UUID by slot."""
     link = bank.link[slots]
-    known = bank.altitude["hh"][slots] > 0.0
+    return TrackRows(
+        ids[slots],
+        bank.state[slots],
+        bank.altitude[slots],
+        bank.belief[slots],
+        np.ones(len(slots), np.bool_),
+        link["seq"],
+        link["told"],
+        np.zeros(len(slots), np.int64),
+        link["detections"],
+        link["contributor"].astype(np.int64),
+        link["sources"],
+    )
+
+
+def contributors_of(rows: TrackRows, pool: NDArray[np.void], register: Register) -> list[list[tuple[str, int, float]]]:
+    """(source_id, n, last) of the contributors of each track, in the order of the names."""
+    counts = _contributor_counts(rows.contributor, pool)
+    flat = np.zeros((int(counts.sum()), 3))
+    _contributor_rows(rows.contributor, pool, flat)
+    entries = [(register.names[int(s)], int(n), t) for s, n, t in flat.tolist()]
+    ends = np.cumsum(counts).tolist()
+    return [sorted(entries[end - count : end]) for end, count in zip(ends, counts.tolist(), strict=True)]
+
+
+def track_records(rows: TrackRows, pool: NDArray[np.void], register: Register, attributes: Attributes) -> list[Record]:
+    """The records of tracks."""
+    states, altitudes = _row_bytes(rows.state), _row_bytes(rows.altitude)
+    belief = rows.belief.copy()
+    numbers = np.where(rows.exists, belief["attributes"], 0).tolist()
+    belief["attributes"] = 0
+    known = rows.altitude["hh"] > 0.0
     contents = attributes.contents
-    members = {m: register.set_members(m) for m in dict.fromkeys(link["sources"].tolist())}
+    members = {m: register.set_members(m) for m in dict.fromkeys(rows.sources.tolist())}
     encode = msgspec.msgpack.Encoder().encode
     return [
-        (TRACK + key, encode((s, a if k else b"", b, contents[n], q, d, entries[i:j], members[m])))
-        for key, s, a, k, b, n, q, d, i, j, m in zip(
-            _hex_ids(ids[slots]),
+        (
+            TRACK + key,
+            encode((s if e else b"", a if k and e else b"", b if e else b"", contents[n], (q, t, u), d, c, members[m])),
+        )
+        for key, s, a, k, b, e, n, q, t, u, d, c, m in zip(
+            _hex_ids(rows.track_id),
             states,
             altitudes,
             known.tolist(),
-            beliefs,
+            _row_bytes(belief),
+            rows.exists.tolist(),
             numbers,
-            link["seq"].tolist(),
-            link["detections"].tolist(),
-            starts,
-            ends,
-            link["sources"].tolist(),
+            rows.seq.tolist(),
+            rows.told.tolist(),
+            rows.told_us.tolist(),
+            rows.detections.tolist(),
+            contributors_of(rows, pool, register),
+            rows.sources.tolist(),
             strict=True,
         )
     ]
@@ -156,19 +197,21 @@ def _hex_ids(ids: NDArray[np.uint8]) -> list[str]:
 
 
 _TRACK = msgspec.msgpack.Decoder(
-    tuple[bytes, bytes, bytes, bytes, int, int, list[tuple[str, int, float]], tuple[str, ...]]
+    tuple[bytes, bytes, bytes, bytes, tuple[int, int, int], int, list[tuple[str, int, float]], tuple[str, ...]]
 )
 
 
 class LoadedTracks:
-    """Rows of tracks out of their records, sorted by track id."""
+    """Rows of tracks out of their records, sorted by track id: those that have rows."""
 
     def __init__(self, records: Iterable[tuple[str, bytes]], register: Register, attributes: Attributes) -> None:
         items = sorted(records)
         try:
-            decoded = [_TRACK.decode(value) for _, value in items]
-            self.track_id = np.frombuffer(bytes.fromhex("".join(k[len(TRACK) :] for k, _ in items)), np.uint8)
-            self.track_id = self.track_id.reshape(len(items), 16)
+            every = [(bytes.fromhex(key[len(TRACK) :]), _TRACK.decode(value)) for key, value in items]
+            #: (seq, told, time of the last update) of all tracks that readers were told of, also of those without rows.
+            self.told = {track_id: d[4] for track_id, d in every if d[4][0]}
+            decoded = [d for _, d in every if d[0]]
+            self.track_id = np.frombuffer(b"".join([i for i, d in every if d[0]]), np.uint8).reshape(len(decoded), 16)
             self.state = np.frombuffer(b"".join([d[0] for d in decoded]), STATE)
             nothing = bytes(ALTITUDE.itemsize)
             self.altitude = np.frombuffer(b"".join([d[1] or nothing for d in decoded]), ALTITUDE)
@@ -181,7 +224,6 @@ class LoadedTracks:
             raise StateError(f"engine state: a track record is damaged: {error}") from None
         if not len(self.track_id) == len(self.state) == len(self.altitude) == len(self.belief):
             raise StateError("engine state: a track record is damaged: rows of a wrong size")
-        self.seq = [d[4] for d in decoded]
         self.detections = [d[5] for d in decoded]
         entries = [d[6] for d in decoded]
         self.contributor_counts = np.fromiter(map(len, entries), np.int64, len(entries))

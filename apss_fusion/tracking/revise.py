@@ -17,7 +17,6 @@ from apss_fusion.estimation.motion import process_noise
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel
-from apss_fusion.tracking.bank import Bank, contribute, hang_identity, unhang_identity
 from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE, UNKNOWN
 
@@ -30,12 +29,16 @@ _STEPS = (0.9, 0.5, 0.2)
 
 
 class Revision(NamedTuple):
-    """Result for one track: new existence, total probability of being detected, own detection or -1, news for readers."""
+    """Result for one track: new existence, total probability of being detected, edge of its own detection or -1.
+
+    news: whether readers should know. shares: whether the look's source has shaped the track.
+    """
 
     r: float
     hit: float
     own: int
     news: bool
+    shares: bool
 
 
 @inline_kernel
@@ -98,11 +101,8 @@ def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) 
 
 
 @inline_kernel
-def mix_identity(
-    bank: Bank, i: int, c: int, r: float, hit: float, z: NDArray[np.void], params: Params, scratch: Scratch
-) -> None:
-    """The categorical over identities after the look, and the lists that lead to it."""
-    b = bank.belief[i]
+def mix_identity(b: Row, c: int, r: float, hit: float, z: NDArray[np.void], params: Params, scratch: Scratch) -> None:
+    """The categorical of belief b over identities after the look."""
     # Certain of one identity, or of having none, and nothing that says otherwise: nothing to learn.
     settled = b.p1 == 1.0 or b.id1 == 0
     for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
@@ -115,16 +115,7 @@ def mix_identity(
     for e in range(scratch.c[c].edge, scratch.c[c + 1].edge):
         identity = z[scratch.e[e].detection].identity
         n = add_identity(b, identity, scratch.e[e].p / r, eps, count, scratch.mixture, n)
-    old1, old2 = b.id1, b.id2
     keep_two(scratch.mixture, n, b)
-    if b.id1 != old1:
-        new = b.id1
-        unhang_identity(old1, 0, i, bank.link, bank.identity)
-        hang_identity(new, 0, i, bank.link, bank.identity, bank.counters)
-    if b.id2 != old2:
-        new = b.id2
-        unhang_identity(old2, 1, i, bank.link, bank.identity)
-        hang_identity(new, 1, i, bank.link, bank.identity, bank.counters)
 
 
 @lean_kernel
@@ -144,12 +135,11 @@ def take_size(b: Row, z: Row, params: Params) -> None:
 
 
 @inline_kernel
-def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs) -> None:
-    """What track i learns from its own detection z beyond the state: altitude, size, attributes, domain, its rhythm."""
-    b, k = bank.belief[i], bank.link[i]
+def take_own(a: Row, b: Row, z: Row, look: Row, params: Params, pairs: Pairs) -> None:
+    """What a track learns from its own detection z beyond the state: altitude, size, attributes, domain, its rhythm."""
     if z.alt == z.alt or z.climb == z.climb:
-        b.datum = update_altitude(bank.altitude[i], b.datum, look.t + z.dt, z)
-        round_altitude(bank.altitude[i])
+        b.datum = update_altitude(a, b.datum, look.t + z.dt, z)
+        round_altitude(a)
     take_size(b, z, params)
     if z.attributes != 0 and z.attributes != b.attributes:
         if b.attributes == 0:
@@ -165,14 +155,13 @@ def take_own(bank: Bank, i: int, z: Row, look: Row, params: Params, pairs: Pairs
         )
     b.seen = look.t
     b.several = 1
-    k.detections += 1
-    contribute(bank.link, bank.pool, bank.counters, i, look.source, look.t)
 
 
 @inline_kernel
 def revise(
-    bank: Bank,
-    i: int,
+    s: Row,
+    a: Row,
+    b: Row,
     c: int,
     look: Row,
     z: NDArray[np.void],
@@ -180,23 +169,20 @@ def revise(
     pairs: Pairs,
     scratch: Scratch,
 ) -> Revision:
-    """Apply the look to track i, candidate c. Where the new existence is below `recycle` only it is computed."""
-    b = bank.belief[i]
+    """Apply the look to the rows s, a, b of candidate c. Where the new existence is below `recycle` only it is computed."""
     before = b.r
     r, hit, own = existence(c, look, scratch)
-    if hit > 0.0 or scratch.c[c].seen > 0.0:
-        # Whatever shaped the track counts for its marking: a detection that was most likely another's, and a miss.
-        sources = bank.link[i].sources
-        bank.link[i].sources = pairs.sets[find_pair(pairs.sets, sources, look.source)].value
+    # Whatever shaped the track counts for its marking: a detection that was most likely another's, and a miss.
+    shares = hit > 0.0 or scratch.c[c].seen > 0.0
     if r < params.filter[0].recycle:
-        return Revision(r, hit, own, True)
+        return Revision(r, hit, own, True, shares)
     status = b.status
     if hit > 0.0:
-        mix_state(c, r, hit, scratch, look.t, bank.state[i])
-        mix_identity(bank, i, c, r, hit, z, params, scratch)
+        mix_state(c, r, hit, scratch, look.t, s)
+        mix_identity(b, c, r, hit, z, params, scratch)
     b.r, b.tr = r, look.t
     if own >= 0:
-        take_own(bank, i, z[scratch.e[own].detection], look, params, pairs)
+        take_own(a, b, z[scratch.e[own].detection], look, params, pairs)
         if b.status == COASTING:
             b.status = CONFIRMED
     elif b.status == CONFIRMED and scratch.c[c].seen >= SHOULD_BE_SEEN:
@@ -206,8 +192,7 @@ def revise(
     news = own >= 0 or b.status != status
     for step in _STEPS:
         news |= before >= step > r
-    bank.link[i].changed = 1
-    return Revision(r, hit, own, news)
+    return Revision(r, hit, own, news, shares)
 
 
 @lean_kernel
@@ -235,9 +220,8 @@ def settle_velocity(z: Row, variance: float, d: Row) -> None:
 
 
 @inline_kernel
-def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs: Pairs) -> None:
-    """Write the rows of a new track, slot i, founded by detection z with existence r."""
-    s, b, k = bank.state[i], bank.belief[i], bank.link[i]
+def found(s: Row, a: Row, b: Row, look: Row, z: Row, r: float, params: Params) -> None:
+    """Write the rows of a new track, founded by detection z with existence r; row a (altitude) has been cleared."""
     s.x, s.y, s.z, s.t = z.x, z.y, z.z, look.t
     s.ee, s.en, s.nn = z.ree, z.ren, z.rnn
     s.ea = s.eb = s.na = s.nb = 0.0
@@ -260,9 +244,5 @@ def found(bank: Bank, i: int, look: Row, z: Row, r: float, params: Params, pairs
     b.attributes, b.domain, b.status, b.several, b.datum = z.attributes, z.domain, TENTATIVE, 0, 0
     b.length_m, b.length_var, b.width_m = math.nan, 0.0, math.nan
     take_size(b, z, params)
-    b.datum = update_altitude(bank.altitude[i], 0, look.t + z.dt, z)
-    round_altitude(bank.altitude[i])
-    hang_identity(b.id1, 0, i, bank.link, bank.identity, bank.counters)
-    k.detections = 1
-    k.sources = pairs.sets[find_pair(pairs.sets, 0, look.source)].value
-    contribute(bank.link, bank.pool, bank.counters, i, look.source, look.t)
+    b.datum = update_altitude(a, 0, look.t + z.dt, z)
+    round_altitude(a)

@@ -58,6 +58,7 @@ LINK = np.dtype(
         ("sources", "i4"),  # number of the interned set of contributing sources
         ("changed", "i1"),  # since changes() was last asked
         ("alive", "i1"),
+        ("told", "i1"),  # whether readers hold the track: its last published update did not end it
     ],
     align=True,
 )

@@ -10,28 +10,39 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.association.belief_propagation import marginals
 from apss_fusion.association.cell_table import N_CELLS
-from apss_fusion.association.clusters import clusters
-from apss_fusion.association.edges import drop_dominated
 from apss_fusion.estimation.altitude import altitude_at
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability
-from apss_fusion.kernels import Row, inline_kernel, lean_kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.bank import (
     HEAP,
     MOST,
     N_FREE,
     STAMP,
+    hang_identity,
     take_slot,
 )
-from apss_fusion.tracking.filing import COAST, END, existence_at, file_track, next_due, next_event, remove_track
-from apss_fusion.tracking.intensity import cell_of, write
-from apss_fusion.tracking.propose import COVERS
+from apss_fusion.tracking.cover import note_reads, thin_cover
+from apss_fusion.tracking.filing import COAST, END, existence_at, file_track, next_due, next_event, retire_track
+from apss_fusion.tracking.intensity import cell_key, cell_of, write
+from apss_fusion.tracking.ledger import add_ledger, hang_afresh
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, microseconds, publish
 from apss_fusion.tracking.revise import found, revise
 from apss_fusion.tracking.rows import COASTING, LOST, NO_REASON, TERMINATED
-from apss_fusion.tracking.weighing import candidates, prepare_detections, room_for, weigh_all
+from apss_fusion.tracking.weighing import associate, candidates, room_for, weigh_look
+from apss_fusion.tracking.window.apply import set_end
+from apss_fusion.tracking.window.log import put_write
+from apss_fusion.tracking.window.record import record_detections, record_founding, record_touch
+from apss_fusion.tracking.window.rows import (
+    BATCH_DETECTION,
+    BATCH_LOOK,
+    BIRTH_MASS,
+    KEPT,
+    TOLD,
+    TRACK_MASS,
+)
+from apss_fusion.tracking.window.touches import window_holds
 from apss_fusion.tracking.work import (
     CELLS_A_TRACK,
     DONE,
@@ -41,6 +52,7 @@ from apss_fusion.tracking.work import (
     NEED_INTENSITY,
     NEED_OUTPUT,
     NEED_SCRATCH,
+    NEED_WINDOW,
     Work,
     cell_area_m2,
 )
@@ -52,9 +64,7 @@ def run(w: Work, looks: NDArray[np.void], detections: NDArray[np.void], start: i
     for q in range(start, stop):
         need = live_until(w, looks[q].t)
         if need == DONE:
-            need = one_look(
-                w, looks[q], detections[looks[q].first : looks[q].first + looks[q].count], q, looks[q].first
-            )
+            need = one_look(w, looks[q], detections[looks[q].first : looks[q].first + looks[q].count], q)
         if need != DONE:
             return q, need
     return stop, DONE
@@ -74,6 +84,8 @@ def live_until(w: Work, t: float) -> int:
             return NEED_BANK
         if 2 * (w.intensity.used[0] + 1) > len(w.intensity.cells):
             return NEED_INTENSITY
+        if w.window.n[KEPT] and not window_holds(w.window, 1, 1, 0):
+            return NEED_WINDOW
         i = next_due(w.bank, t)
         if i < 0:
             return DONE
@@ -90,18 +102,28 @@ def _happen(w: Work, i: int) -> None:
     predict(bank.state[i], due, d.q, d.g, d.great_circle != 0, row)
     if kind == COAST:
         b.status = COASTING
-        bank.link[i].changed = 1
+        bank.link[i].changed |= w.window.n[KEPT] == 0
     if kind != END:
         if kind == COAST:
             _tell(w, i, row, due, b.status, NO_REASON)
-        file_track(bank, w.cells, w.params, i, row, w.scratch.digits, due)
+        file_track(w, i, row, due)
         return
-    if bank.link[i].seq > 0:
+    if bank.link[i].told:
         _tell(w, i, row, due, TERMINATED, reason)
+    _give_back(w, i, row, due)
+    retire_track(w, i, due)
+
+
+@inline_kernel
+def _give_back(w: Work, i: int, row: Row, t: float) -> None:
+    """Give the existence of track i, which ends by itself at time t in state `row`, back to its cell."""
+    if w.window.n[KEPT]:
+        set_end(w, i, whole(w.window.track[i].last), t)
+        return
+    b = w.bank.belief[i]
     cell = cell_of(row.x, row.y, row.z, w.params, w.scratch.digits)
-    r = existence_at(b, d, due)
-    write(w.intensity, w.params, cell, b.domain, due, 1.0, r / cell_area_m2(w.params.filter[0].intensity_resolution))
-    remove_track(bank, w.cells, i)
+    mass = existence_at(b, w.params.domain[b.domain], t) / cell_area_m2(w.params.filter[0].intensity_resolution)
+    write(w.intensity, w.params, cell, b.domain, t, 1.0, mass)
 
 
 @inline_kernel
@@ -111,138 +133,163 @@ def _tell(w: Work, i: int, row: Row, t: float, status: int, reason: int) -> None
     a = w.scratch.spare[0].altitude
     altitude_at(w.bank.altitude[i], t, a)
     r = existence_at(b, w.params.domain[b.domain], t)
-    first = w.out.n[EVIDENCES]
-    publish(w.bank, w.out, i, row, a, r, microseconds(t), -1, status, reason, first, w.params.filter[0].tentative)
+    publish(w, i, row, a, r, microseconds(t), -1, status, reason, w.out.n[EVIDENCES], w.params.filter[0].tentative)
 
 
-@inline_kernel
-def one_look(w: Work, look: Row, z: NDArray[np.void], q: int, first: int) -> int:
-    """Weigh one look and apply it; returns DONE or what is needed, with no track changed then."""
+@lean_kernel
+def one_look(w: Work, look: Row, z: NDArray[np.void], q: int) -> int:
+    """Weigh one look and apply it; returns DONE or what is needed, with no track changed then.
+
+    q: its number in the batch, or in the window where that is kept.
+    """
     w.bank.counters[STAMP] = (w.bank.counters[STAMP] + 1) % 2000000000
     w.scratch.missing[0, 0] = 0
     if len(z) > len(w.scratch.d):
         return NEED_SCRATCH
-    n = candidates(w, look, z)
+    n = candidates(w, look, z, False)
     if n < 0:
         return -n
-    prepare_detections(w, look, z)
-    n = weigh_all(w, look, z, n)
+    n = weigh_look(w, look, z, n, -1)
     if n < 0:
         return -n
-    edges = drop_dominated(n, len(z), w.params.filter[0].edge_dominated, w.scratch)
-    for j in range(len(z)):
-        w.scratch.d[j].p_new = 1.0
-    count = clusters(n, len(z), w.scratch)
-    marginals(count, w.scratch, w.params.filter[0].sweeps)
-    need = room_for(w, look, z, n, edges)
+    associate(w, n, len(z))
+    need = room_for(w, look, z, n)
     if need != DONE:
         return need
-    masses = _revise_all(w, look, z, n, q, first)
-    masses = _found_all(w, look, z, q, first, masses)
-    _write_intensity(w, look, masses)
+    kept = w.window.n[KEPT] != 0
+    if kept:
+        record_detections(w, q, z, n)
+    masses = _revise_all(w, look, z, n, q)
+    masses = _found_all(w, look, z, q, masses)
+    _write_intensity(w, look, z, q, masses)
     return DONE
 
 
 @inline_kernel
-def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int, first: int) -> int:
+def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int) -> int:
     """Apply the look to its tracks, in the order of their keys; returns how many masses go back to the intensity."""
     bank, s, out = w.bank, w.scratch, w.out
     masses = 0
+    told = w.window.n[TOLD] != 0
+    number, first = q - w.window.n[BATCH_LOOK], look.first - w.window.n[BATCH_DETECTION]
     for c in range(n):
         i = s.c[c].slot
-        result = revise(bank, i, c, look, z, w.params, w.pairs, s)
+        b = bank.belief[i]
+        old1, old2 = b.id1, b.id2
+        result = revise(bank.state[i], bank.altitude[i], b, c, look, z, w.params, w.pairs, s)
+        own = -1
+        if result.own >= 0:
+            own = s.e[result.own].detection
+        ended = result.r < w.params.filter[0].recycle
+        add_ledger(w, i, look, own >= 0 and not ended, result.shares)
+        if w.window.n[KEPT]:
+            record_touch(w, i, q, c, own, result, old1, old2)
+        else:
+            bank.link[i].changed = 1
         evidence = out.n[EVIDENCES]
-        if result.r < w.params.filter[0].recycle:
+        if ended:
             if result.r >= w.params.filter[0].recycle_mass_min:
                 p = s.c[c].pred
-                masses = _mass(w, masses, result.r, p.x, p.y, p.z, bank.belief[i].domain)
-            if bank.link[i].seq > 0:
+                masses = _mass(w, masses, result.r, p.x, p.y, p.z, b.domain, b.key, False)
+            if bank.link[i].told and told:
                 altitude_at(bank.altitude[i], look.t, s.spare[0].altitude)
                 publish(
-                    bank,
-                    out,
+                    w,
                     i,
                     s.c[c].pred,
                     s.spare[0].altitude,
                     result.r,
                     look.time_us,
-                    q,
+                    number,
                     TERMINATED,
                     LOST,
                     evidence,
                     True,
                 )
-            remove_track(bank, w.cells, i)
+            retire_track(w, i, look.t)
             continue
-        for e in range(s.c[c].edge, s.c[c + 1].edge):
-            if s.e[e].p >= EVIDENCE_MIN:
-                v = out.evidence[out.n[EVIDENCES]]
-                v.weight, v.detection = s.e[e].p, first + s.e[e].detection
-                out.n[EVIDENCES] += 1
-        b = bank.belief[i]
+        hang_afresh(w, i, old1, old2)
         row = s.c[c].pred
         if result.hit > 0.0:
             row = bank.state[i]
-        if result.news:
+        if result.news and told:
+            for e in range(s.c[c].edge, s.c[c + 1].edge):
+                if s.e[e].p >= EVIDENCE_MIN:
+                    v = out.evidence[out.n[EVIDENCES]]
+                    v.weight, v.detection = s.e[e].p, first + s.e[e].detection
+                    out.n[EVIDENCES] += 1
             a = s.spare[0].altitude
             altitude_at(bank.altitude[i], look.t, a)
             publish(
-                bank, out, i, row, a, b.r, look.time_us, q, b.status, NO_REASON, evidence, w.params.filter[0].tentative
+                w, i, row, a, b.r, look.time_us, number, b.status, NO_REASON, evidence, w.params.filter[0].tentative
             )
-        else:
-            out.n[EVIDENCES] = evidence
-        file_track(bank, w.cells, w.params, i, row, s.digits, look.t)
+        file_track(w, i, row, look.t)
     return masses
 
 
 @inline_kernel
-def _mass(w: Work, masses: int, r: float, x: float, y: float, z: float, domain: int) -> int:
+def _mass(
+    w: Work, masses: int, r: float, x: float, y: float, z: float, domain: int, order: np.uint64, birth: bool
+) -> int:
     """Note existence that goes back to the intensity at an n-vector; returns how many there are."""
-    w.mass[masses].r, w.mass[masses].domain = r, domain
-    w.mass[masses].cell = cell_of(x, y, z, w.params, w.scratch.digits)
+    m = w.mass[masses]
+    m.r, m.domain, m.order, m.birth = r, domain, order, birth
+    m.cell = cell_of(x, y, z, w.params, w.scratch.digits)
     return masses + 1
 
 
 @inline_kernel
-def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, first: int, masses: int) -> int:
+def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, masses: int) -> int:
     """Found a track for each detection that is new enough; returns how many masses go back to the intensity."""
     bank, s, out = w.bank, w.scratch, w.out
     if not look.may_initiate:
         return masses
+    number, first = q - w.window.n[BATCH_LOOK], look.first - w.window.n[BATCH_DETECTION]
     for j in range(len(z)):
         r = probability(s.d[j].p_new * s.d[j].birth)
         if r < w.params.filter[0].recycle:
             if not look.cooperative and r >= w.params.filter[0].recycle_mass_min:
-                masses = _mass(w, masses, r, z[j].x, z[j].y, z[j].z, z[j].domain)
+                if w.window.n[KEPT]:
+                    w.window.heard[look.first + j].mass = r
+                masses = _mass(w, masses, r, z[j].x, z[j].y, z[j].z, z[j].domain, np.uint64(j), True)
             continue
         i = take_slot(bank)
-        found(bank, i, look, z[j], r, w.params, w.pairs)
-        w.born[0, 0] += 1
-        w.born[w.born[0, 0], 0], w.born[w.born[0, 0], 1] = i, first + j
-        file_track(bank, w.cells, w.params, i, bank.state[i], s.digits, look.t)
-        if w.params.filter[0].tentative:
+        found(bank.state[i], bank.altitude[i], bank.belief[i], look, z[j], r, w.params)
+        if w.window.n[KEPT]:
+            record_founding(w, i, q, j)
+        hang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity, bank.counters)
+        add_ledger(w, i, look, True, True)
+        name_later(w, i, look.first + j)
+        file_track(w, i, bank.state[i], look.t)
+        if w.params.filter[0].tentative and w.window.n[TOLD]:
             evidence = out.n[EVIDENCES]
             v = out.evidence[evidence]
             v.weight, v.detection = s.d[j].p_new, first + j
             out.n[EVIDENCES] += 1
             b = bank.belief[i]
-            publish(
-                bank, out, i, bank.state[i], bank.altitude[i], r, look.time_us, q, b.status, NO_REASON, evidence, True
-            )
+            publish(w, i, bank.state[i], bank.altitude[i], r, look.time_us, number, b.status, NO_REASON, evidence, True)
     return masses
 
 
+@lean_kernel
+def name_later(w: Work, i: int, detection: int) -> None:
+    """Track i was founded by a detection: it gets its name from that once the call ends."""
+    w.born[0, 0] += 1
+    w.born[w.born[0, 0], 0], w.born[w.born[0, 0], 1] = i, detection
+
+
 @inline_kernel
-def _write_intensity(w: Work, look: Row, masses: int) -> None:
+def _write_intensity(w: Work, look: Row, z: NDArray[np.void], q: int, masses: int) -> None:
     """Thin the cells that the look covered, then add the recycled masses in the order in which they came."""
-    f = look.footprint
-    if f >= 0 and not look.cooperative:
-        mask = w.domain_mask[look.source]
-        for k in range(w.feet.first[f, COVERS], w.feet.first[f + 1, COVERS]):
-            for d in range(len(w.params.domain)):
-                if (mask >> d) & 1:
-                    thin = 1.0 - look.p_detect * w.feet.cover[k].share
-                    write(w.intensity, w.params, w.feet.cover[k].cell, d, look.t, thin, 0.0)
+    kept = w.window.n[KEPT] != 0
+    if kept:
+        note_reads(w, look, z, q, len(z))
+    thin_cover(w, look, q)
     area = cell_area_m2(w.params.filter[0].intensity_resolution)
     for k in range(masses):
-        write(w.intensity, w.params, w.mass[k].cell, w.mass[k].domain, look.t, 1.0, w.mass[k].r / area)
+        m = w.mass[k]
+        if kept:
+            kind = BIRTH_MASS if m.birth else TRACK_MASS
+            put_write(w, cell_key(m.cell, m.domain), look.t, 1.0, m.r / area, q, kind, m.order)
+        else:
+            write(w.intensity, w.params, m.cell, m.domain, look.t, 1.0, m.r / area)

@@ -7,12 +7,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.association.belief_propagation import marginals
 from apss_fusion.association.cell_table import EDGE_M, LEVELS, N_CELLS
+from apss_fusion.association.clusters import clusters
 from apss_fusion.association.edges import (
     ATTRIBUTES,
     FEW,
     NO_EDGE_ROOM,
     SOURCES,
+    drop_dominated,
+    drop_untouched,
     edges_of,
     hang_detections,
     note_missing,
@@ -20,6 +24,7 @@ from apss_fusion.association.edges import (
     unhang_detections,
 )
 from apss_fusion.association.pairs import find_pair
+from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability, significant
 from apss_fusion.geodesy.polygon import chance_inside_with
@@ -32,7 +37,7 @@ from apss_fusion.tracking.bank import (
     POOL_FREE,
 )
 from apss_fusion.tracking.filing import existence_at
-from apss_fusion.tracking.intensity import cell_of, density
+from apss_fusion.tracking.intensity import cell_key, cell_of, density
 from apss_fusion.tracking.propose import COVERS, RINGS, VERTICES, propose_near, propose_under, reach_of
 from apss_fusion.tracking.publish import (
     CONTRIBUTORS,
@@ -40,6 +45,9 @@ from apss_fusion.tracking.publish import (
     ROWS,
 )
 from apss_fusion.tracking.revise import OWN
+from apss_fusion.tracking.window.log import density_before
+from apss_fusion.tracking.window.rows import KEPT
+from apss_fusion.tracking.window.touches import window_holds
 from apss_fusion.tracking.work import (
     CELLS_A_TRACK,
     DONE,
@@ -50,6 +58,7 @@ from apss_fusion.tracking.work import (
     NEED_OUTPUT,
     NEED_PAIRS,
     NEED_SCRATCH,
+    NEED_WINDOW,
     Work,
 )
 
@@ -59,22 +68,26 @@ _PAGE_EDGE_M = EDGE_M[LEVELS[0]]
 _MOST_SEEN = 1.0 - 2.0**-20
 
 
-@inline_kernel
-def candidates(w: Work, look: Row, z: NDArray[np.void]) -> int:
-    """Proposed tracks in c_slot, in the order of their keys; how many, or minus what is needed."""
+@lean_kernel
+def candidates(w: Work, look: Row, z: NDArray[np.void], past: bool) -> int:
+    """Proposed tracks in c_slot: those of now, in the order of their keys, or (past) those of the look's time, in none.
+
+    How many, or minus what is needed.
+    """
     if w.cells.scalars[N_CELLS] + CELLS_A_TRACK * (len(z) + 1) > len(w.cells.row):
         return -NEED_CELLS
     n = 0
     if look.footprint >= 0:
-        n = propose_under(w.bank, w.cells, w.feet, look.footprint, w.scratch)
+        n = propose_under(w, look.footprint, past, look.t)
     for j in range(len(z)):
         if n < 0:
             break
         if look.footprint < 0 or _reaches_out(w, look, z[j]):
-            n = propose_near(w.bank, w.cells, w.params, look, z[j], n, w.scratch)
+            n = propose_near(w, look, z[j], past, n)
     if n < 0:
         return -NEED_SCRATCH
-    _sort_by_key(w.bank.belief, n, w.scratch.c)
+    if not past:
+        sort_by_key(w.bank.belief, n, w.scratch.c)
     return n
 
 
@@ -93,7 +106,7 @@ def _reaches_out(w: Work, look: Row, z: Row) -> bool:
 
 
 @lean_kernel
-def _sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
+def sort_by_key(belief: NDArray[np.void], n: int, c: NDArray[np.void]) -> None:
     """Sort the slots of n candidates by the keys of their tracks: by insertion where they are few, else as a heap."""
     for k in range(n):
         c[k].key = belief[c[k].slot].key
@@ -129,24 +142,38 @@ def _sift(c: NDArray[np.void], k: int, n: int) -> None:
 
 
 @inline_kernel
-def prepare_detections(w: Work, look: Row, z: NDArray[np.void]) -> None:
-    """Densities that the weights of each detection are relative to, and its chance to be new."""
+def prepare_detections(w: Work, look: Row, z: NDArray[np.void], past: int) -> None:
+    """Densities that the weights of each detection are relative to, and its chance to be new.
+
+    past: number of the look in the window, of whose time the intensity is read; -1 for that of now.
+    """
     s = w.scratch
     for j in range(len(z)):
         d = w.params.domain[z[j].domain]
         s.d[j].log_ref = reference(look, z[j], d)
+        s.d[j].expected = 0.0
         if look.cooperative:
             s.d[j].new, s.d[j].birth = 1.0, w.params.filter[0].birth_cooperative
             continue
         s.d[j].cell = cell_of(z[j].x, z[j].y, z[j].z, w.params, s.digits)
+        s.d[j].expected = expected_density(w, look, z[j], s.d[j].cell, past)
         clutter = max(look.clutter_per_m2, 1e-15)
-        seen = look.p_detect * density(w.intensity, w.params, s.d[j].cell, z[j].domain, look.t)
-        seen = max(significant(seen), clutter * w.params.filter[0].birth_min / (1.0 - w.params.filter[0].birth_min))
-        s.d[j].new, s.d[j].birth = 1.0 + seen / clutter, seen / (clutter + seen)
+        s.d[j].new, s.d[j].birth = 1.0 + s.d[j].expected / clutter, s.d[j].expected / (clutter + s.d[j].expected)
 
 
-@inline_kernel
-def _chance_seen(w: Work, look: Row, p: Row, stop_probability: float) -> float:
+@lean_kernel
+def expected_density(w: Work, look: Row, z: Row, cell: np.uint64, past: int) -> float:
+    """Density of first detections at detection z that the look expects, 1/m^2, from the intensity before it."""
+    if past < 0:
+        undetected = density(w.intensity, w.params, cell, z.domain, look.t)
+    else:
+        undetected = density_before(w, cell_key(cell, z.domain), past)
+    least = w.params.filter[0].birth_min / (1.0 - w.params.filter[0].birth_min)
+    return max(significant(look.p_detect * undetected), max(look.clutter_per_m2, 1e-15) * least)
+
+
+@lean_kernel
+def chance_seen(w: Work, look: Row, p: Row, stop_probability: float) -> float:
     """Probability that the look would have detected a track with prediction p."""
     f = look.footprint
     cap = w.feet.cap[f]
@@ -191,13 +218,15 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
     for c in range(n):
         i = s.c[c].slot
         b = bank.belief[i]
+        if not (w.domain_mask[look.source] >> b.domain) & 1:
+            continue
         d = w.params.domain[b.domain]
         predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c[kept].pred)
         s.c[kept].slot = i
         s.c[kept].r = existence_at(b, d, look.t)
         s.c[kept].seen = 0.0
-        if look.footprint >= 0 and not look.cooperative and (w.domain_mask[look.source] >> b.domain) & 1:
-            s.c[kept].seen = _chance_seen(w, look, s.c[kept].pred, d.stop_probability)
+        if look.footprint >= 0 and not look.cooperative:
+            s.c[kept].seen = chance_seen(w, look, s.c[kept].pred, d.stop_probability)
         s.c[kept].miss = 1.0 - s.c[kept].r * s.c[kept].seen
         s.c[kept].edge = e
         after = edges_of(
@@ -229,8 +258,51 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
     return kept
 
 
+@lean_kernel
+def weigh_look(w: Work, look: Row, z: NDArray[np.void], n: int, past: int) -> int:
+    """Weigh n candidates against the detections; those that the look touches stay. How many, or minus what is needed."""
+    prepare_detections(w, look, z, past)
+    n = weigh_all(w, look, z, n)
+    if n >= 0:
+        drop_dominated(n, len(z), w.params.filter[0].edge_dominated, w.scratch)
+        n = drop_untouched(n, w.scratch)
+    return n
+
+
 @inline_kernel
-def room_for(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int:
+def associate(w: Work, n: int, m: int) -> int:
+    """Clusters of n candidates and m detections, and their marginals; how many clusters hold tracks."""
+    for j in range(m):
+        w.scratch.d[j].p_new = 1.0
+    count = clusters(n, m, w.scratch)
+    marginals(count, w.scratch, w.params.filter[0].sweeps)
+    return count
+
+
+@lean_kernel
+def note_missing_pairs(w: Work, look: Row, z: NDArray[np.void], n: int) -> None:
+    """Note the pairs that revising the n candidates needs and that are not known."""
+    s = w.scratch
+    for c in range(n):
+        own = own_detection(c, s)
+        if own >= 0:
+            a, b = w.bank.belief[s.c[c].slot].attributes, z[own].attributes
+            if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
+                note_missing(s.missing, ATTRIBUTES, a, b)
+
+
+@inline_kernel
+def own_detection(c: int, s: Scratch) -> int:
+    """The detection that most likely is candidate c's own, or -1."""
+    own = -1
+    for e in range(s.c[c].edge, s.c[c + 1].edge):
+        if s.e[e].p > OWN:
+            own = s.e[e].detection
+    return own
+
+
+@inline_kernel
+def room_for(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
     """Whether all that the look may write fits, and all pairs it needs are known."""
     bank, s, m = w.bank, w.scratch, len(z)
     contributors = 2 * m
@@ -242,37 +314,36 @@ def room_for(w: Work, look: Row, z: NDArray[np.void], n: int, edges: int) -> int
     for c in range(n):
         k = bank.link[s.c[c].slot]
         contributors += k.contributors + 1
-        own, hit = -1, 0.0
-        for e in range(s.c[c].edge, s.c[c + 1].edge):
-            hit += s.e[e].p
-            if s.e[e].p > OWN:
-                own = s.e[e].detection
-        if (hit > 0.0 or s.c[c].seen > 0.0) and k.sources != known_set:
+        if k.sources != known_set:
             if find_pair(w.pairs.sets, k.sources, look.source) < 0:
                 note_missing(s.missing, SOURCES, k.sources, look.source)
             else:
                 known_set = k.sources
-        if own < 0:
-            continue
-        a, b = bank.belief[s.c[c].slot].attributes, z[own].attributes
-        if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
-            note_missing(s.missing, ATTRIBUTES, a, b)
+    note_missing_pairs(w, look, z, n)
     if s.missing[0, 0]:
         return NEED_PAIRS
     if bank.counters[N_FREE] < m or bank.counters[POOL_FREE] < n + m:
         return NEED_BANK
     if bank.counters[HEAP] + n + m > len(bank.heap) or 2 * (bank.counters[IDENTITIES] + n + m) > len(bank.identity):
         return NEED_BANK
-    if w.cells.scalars[N_CELLS] + CELLS_A_TRACK * (n + m) > len(w.cells.row):
+    if w.cells.scalars[N_CELLS] + CELLS_A_TRACK * (n + 2 * m) > len(w.cells.row):
         return NEED_CELLS
-    out = w.out
+    out, edges = w.out, s.c[n].edge
     if out.n[ROWS] + n + m > len(out.rows) or out.n[EVIDENCES] + edges + m > len(out.evidence):
         return NEED_OUTPUT
     if out.n[CONTRIBUTORS] + contributors > len(out.contributors) or w.born[0, 0] + m + 1 > len(w.born):
         return NEED_OUTPUT
-    cover = 0
-    if look.footprint >= 0:
-        cover = 4 * (w.feet.first[look.footprint + 1, COVERS] - w.feet.first[look.footprint, COVERS])
-    if 2 * (w.intensity.used[0] + cover + n + m) > len(w.intensity.cells):
+    writes = written_cells(w, look) + n + m
+    if 2 * (w.intensity.used[0] + writes + m) > len(w.intensity.cells):
         return NEED_INTENSITY
+    if w.window.n[KEPT] and not window_holds(w.window, n + m, writes + m, m):
+        return NEED_WINDOW
     return DONE
+
+
+@lean_kernel
+def written_cells(w: Work, look: Row) -> int:
+    """How many cells of all domains the look covers at most."""
+    if look.footprint < 0:
+        return 0
+    return len(w.params.domain) * (w.feet.first[look.footprint + 1, COVERS] - w.feet.first[look.footprint, COVERS])

@@ -16,15 +16,27 @@ from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.intensity import Intensity
 from apss_fusion.tracking.propose import Feet
 from apss_fusion.tracking.publish import Output
+from apss_fusion.tracking.window.rows import Window
 
 #: What a call needs before it can go on.
-DONE, NEED_BANK, NEED_CELLS, NEED_SCRATCH, NEED_EDGES, NEED_OUTPUT, NEED_INTENSITY, NEED_PAIRS = range(8)
+(
+    DONE,
+    NEED_BANK,
+    NEED_CELLS,
+    NEED_SCRATCH,
+    NEED_EDGES,
+    NEED_OUTPUT,
+    NEED_INTENSITY,
+    NEED_PAIRS,
+    NEED_WINDOW,
+    NEED_NAMES,
+) = range(10)
 #: An edge that is told as evidence has at least this probability.
 EVIDENCE_MIN = 1e-3
 #: Cells that filing one track may intern.
 CELLS_A_TRACK = GLOBE_LEVEL + 1
 #: Existence that goes back to the intensity of a cell.
-MASS = np.dtype([("r", "f8"), ("cell", "u8"), ("domain", "i8")])
+MASS = np.dtype([("r", "f8"), ("cell", "u8"), ("order", "u8"), ("domain", "i4"), ("birth", "i4")])
 
 
 class Work(NamedTuple):
@@ -42,6 +54,7 @@ class Work(NamedTuple):
     domain_mask: NDArray[np.int64]  # by source: bit d is domain d
     born: NDArray[np.int64]  # (slot, detection) of the tracks founded in this call, and in row 0 their number
     mass: NDArray[np.void]  # MASS rows
+    window: Window
 
 
 @lean_kernel

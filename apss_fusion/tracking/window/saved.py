@@ -1,0 +1,207 @@
+"""The window as keyed records: the fold before the cut, what readers were told, and the looks since; and a restart from them.
+
+A restart takes up the base and fuses the looks again, in their order: as the result does not depend on the order of arrival,
+nothing else needs to be kept. Where something was pending, the looks that have arrived since nothing was come last, as they
+arrived, so that the same is pending then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.motion import STATE
+from apss_fusion.kernels import kernel, whole
+from apss_fusion.tracking.bank import take_entry
+from apss_fusion.tracking.batch import LookBatch
+from apss_fusion.tracking.intensity import Intensity
+from apss_fusion.tracking.records import (
+    CELL,
+    TRACK,
+    LoadedTracks,
+    Record,
+    TrackRows,
+    held_key,
+    held_records,
+    track_records,
+)
+from apss_fusion.tracking.rows import BELIEF
+from apss_fusion.tracking.window.record import clear_tracked, keep_rows
+from apss_fusion.tracking.window.rows import (
+    BASE,
+    CLEAN,
+    LATE_LOOKS,
+    LOOKS,
+    REVISED,
+    TOLD,
+    VISITS,
+    WITHDRAWN_TRACKS,
+    WRITES,
+    Window,
+)
+from apss_fusion.tracking.window.touches import new_touch, note_carrier
+from apss_fusion.tracking.work import Work
+
+if TYPE_CHECKING:
+    from apss_fusion.tracking.window.filter import WindowFilter
+
+
+def base_rows(filter: WindowFilter, slots: NDArray[np.int64]) -> TrackRows:
+    """What is kept of tracks from before the window."""
+    win, link = filter.work.window, filter.bank.link[slots]
+    track = win.track[slots]
+    first = track["first"]
+    exists = (first >= 0) & (win.touch["look"][first] < 0)
+    touch = win.touch[np.where(exists, first, 0)]
+    return TrackRows(
+        filter.track_id[slots],
+        touch["state"].copy(),
+        touch["altitude"].copy(),
+        touch["belief"].copy(),
+        exists,
+        link["seq"],
+        link["told"],
+        track["told_us"],
+        np.where(exists, track["base_detections"], 0).astype(np.int32),
+        np.where(exists, track["base_contributor"], -1).astype(np.int64),
+        np.where(exists, track["base_sources"], 0).astype(np.int32),
+    )
+
+
+def window_records(filter: WindowFilter) -> list[Record]:
+    """Records of what changed since last asked; a key that is gone has none."""
+    link, win = filter.bank.link, filter.work.window
+    slots = np.flatnonzero((link["changed"] != 0) & (win.track["first"] >= 0))
+    link["changed"] = 0
+    exists = win.touch["look"][win.track["first"][slots]] < 0
+    rows = base_rows(filter, slots[exists | (link["seq"][slots] > 0)])
+    out: list[Record] = [
+        (TRACK + track_id.hex(), None) for track_id in filter.gone if track_id not in filter.remembered
+    ]
+    gone = [track_id for track_id in filter.gone if track_id in filter.remembered]
+    filter.gone = []
+    out += track_records(rows, filter.bank.pool, filter.register, filter.attributes)
+    if gone:
+        out += track_records(_without_rows(filter, gone), filter.bank.pool, filter.register, filter.attributes)
+    out += filter.changed_cells(CELL)
+    out += [(key, None) for key in filter.gone_looks]
+    filter.gone_looks = []
+    arena = filter.arena()
+    new = np.flatnonzero((win.seen["alive"][: win.n[LOOKS]] == 1) & (win.seen["reported"][: win.n[LOOKS]] == 0))
+    win.seen["reported"][new] = 1
+    for i in new.tolist():
+        out += held_records(arena.take(i, i + 1), filter.register, filter.attributes)
+    return out
+
+
+def _without_rows(filter: WindowFilter, track_ids: list[bytes]) -> TrackRows:
+    n = len(track_ids)
+    known = [filter.remembered[track_id][0] for track_id in track_ids]
+    return TrackRows(
+        np.frombuffer(b"".join(track_ids), np.uint8).reshape(n, 16),
+        np.zeros(n, STATE),
+        np.zeros(n, ALTITUDE),
+        np.zeros(n, BELIEF),
+        np.zeros(n, np.bool_),
+        np.array([k[0] for k in known], np.int32),
+        np.array([k[1] for k in known], np.int8),
+        np.array([k[2] for k in known], np.int64),
+        np.zeros(n, np.int32),
+        np.full(n, -1, np.int64),
+        np.zeros(n, np.int32),
+    )
+
+
+def pending_looks(filter: WindowFilter) -> list[str]:
+    """Keys of the looks that have arrived since nothing was pending, in the order of their arrival; none where nothing is."""
+    win = filter.work.window
+    if win.n[VISITS] == 0:
+        return []
+    seen = win.seen[: win.n[LOOKS]]
+    numbers = np.flatnonzero((seen["alive"] == 1) & (seen["arrival"] > win.n[CLEAN]))
+    arena = filter.arena()
+    order = numbers[np.argsort(seen["arrival"][numbers], kind="stable")]
+    return [held_key(int(arena.looks["time_us"][i]), arena.look_id(i)) for i in order.tolist()]
+
+
+def take_up(filter: WindowFilter, tracks: LoadedTracks, looks: LookBatch, late: LookBatch, now_s: float | None) -> None:
+    """Continue from a base that the bank holds already: fuse the looks, in their order, then the late ones, telling nobody.
+
+    now_s: time of the newest look that had been fused, None for none.
+    """
+    n = len(tracks)
+    filter.make_room(n, len(tracks.contributors))
+    _take_base(filter.work, n)
+    _take_cells(filter.work.window, filter.work.intensity)
+    filter.work.window.n[TOLD] = 0
+    filter.fuse(looks, 0, len(looks))
+    filter.fuse(late, 0, len(late))
+    if now_s is not None:
+        # Of the newest look, nothing may be left but what happened until then.
+        filter.let_pass(now_s)
+    win = filter.work.window
+    win.n[TOLD] = 1
+    for k in (LATE_LOOKS, REVISED, WITHDRAWN_TRACKS):
+        win.n[k] = 0
+    rest = filter.recall(tracks.told)
+    filter.remembered = {track_id: (told, now_s or 0.0) for track_id, told in rest.items()}
+    win.seen["reported"][: win.n[LOOKS]] = 1
+    filter.bank.link["changed"] = 0
+    filter.work.intensity.cells["changed"] = 0
+    filter.gone = []
+
+
+@kernel
+def base_values(win: Window, rows: NDArray[np.void]) -> NDArray[np.float64]:
+    """Value and time of cells of the intensity before the window, (n, 2), of rows that have such a base."""
+    out = np.empty((len(rows), 2))
+    for k in range(len(rows)):
+        x = whole(rows[k].last)
+        while win.write[x].before >= 0:
+            x = whole(win.write[x].before)
+        out[k, 0], out[k, 1] = win.write[x].value, win.write[x].t
+    return out
+
+
+@kernel
+def _take_base(w: Work, n: int) -> None:
+    """Make the rows and ledgers of the first n tracks of the bank what is kept of them from before the window."""
+    win, bank = w.window, w.bank
+    for i in range(n):
+        track, link = win.track[i], bank.link[i]
+        filed_from = track.filed_from
+        clear_tracked(track)
+        track.filed_from = filed_from
+        track.base_sources, track.base_detections = link.sources, link.detections
+        track.base_contributors = link.contributors
+        entry, last = whole(link.contributor), whole(-1)
+        while entry >= 0:
+            p = bank.pool[entry]
+            new = take_entry(bank.pool, bank.counters, whole(p.source), whole(p.n), p.last)
+            if last < 0:
+                track.base_contributor = new
+            else:
+                bank.pool[last].next = new
+            last, entry = new, whole(bank.pool[entry].next)
+        k = new_touch(win, i, whole(-1), whole(-1))
+        keep_rows(w, k, i)
+        note_carrier(win, i, bank.belief[i].id1)
+        note_carrier(win, i, bank.belief[i].id2)
+
+
+@kernel
+def _take_cells(win: Window, table: Intensity) -> None:
+    """Make the values of the cells their base."""
+    for s in range(len(table.cells)):
+        row = table.cells[s]
+        if row.key == 0 or not row.written:
+            continue
+        x = win.n[WRITES]
+        win.n[WRITES] += 1
+        e = win.write[x]
+        e.t, e.value, e.factor, e.add, e.key, e.order = row.t, row.value, 1.0, 0.0, row.key, np.uint64(0)
+        e.look, e.kind, e.before, e.after = -1, BASE, -1, -1
+        row.last = x

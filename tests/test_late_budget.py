@@ -157,3 +157,8 @@ def test_pictures_do_not_depend_on_the_order_of_arrival(budget: int) -> None:
             delayed.sort(key=lambda look: look.time_received or look.time)
             assert flat(pictures_of(s._replace(looks=delayed), budget_clusters=budget)) == want, (seed, order)
         assert len(want) >= 10
+
+
+def test_a_track_goes_on_with_its_numbers_within_one_batch() -> None:
+    """Withdrawn by one look of a batch and founded again by another, in another slot: scenario 269 in slices of looks."""
+    assert in_slices(scenario(269)).problems == ()

@@ -57,6 +57,7 @@ class WindowFilter(WindowRoom):
         self._budget = config.budget_clusters
         #: Tracks that readers were told of and that do not exist at present, with the time of their last detection, by id.
         self.remembered: dict[bytes, tuple[Told, float]] = {}
+        self._noted: set[int] = set()
         #: Keys of the records of looks that left the window since last asked.
         self.gone_looks: list[str] = []
 
@@ -136,15 +137,23 @@ class WindowFilter(WindowRoom):
 
     def _end(self, batch: LookBatch, out: list[UpdateBatch]) -> None:
         self._collect(batch, out)
+        self._note_freed()
+        self._noted.clear()
+        banks.settle(self.work.bank)
+
+    def _note_freed(self) -> None:
+        """Remember what readers were told of the tracks whose slots have become free; each once."""
         bank = self.work.bank
         for i in banks.freed(bank).tolist():
+            if i in self._noted:
+                continue
+            self._noted.add(i)
             track_id = self.track_id[i].tobytes()
             if bank.link["seq"][i]:
                 told_us = int(self.work.window.track["told_us"][i])
                 told = int(bank.link["seq"][i]), int(bank.link["told"][i]), told_us
                 self.remembered[track_id] = told, float(bank.belief["seen"][i])
             self.gone.append(track_id)
-        banks.settle(bank)
 
     def _collect(self, batch: LookBatch, out: list[UpdateBatch]) -> None:
         """Name the tracks that were founded, recall what was told of them before, and hand over what was published."""
@@ -153,8 +162,10 @@ class WindowFilter(WindowRoom):
             rows = w.born[1 : born + 1]
             self._name(self.arena(), rows)
             w.born[0, 0] = 0
-            if self.remembered:
-                for i in rows[:, 0].tolist():
+            self._note_freed()
+            for i in rows[:, 0].tolist() if self.remembered else ():
+                # One that is gone again is remembered as it was.
+                if i not in self._noted:
                     known = self.remembered.pop(self.track_id[i].tobytes(), None)
                     if known is not None:
                         self._recall(i, known[0])

@@ -1,7 +1,7 @@
 """Would the check of late looks notice a fault? Each mutant breaks one thing in a copy of the package, and must be caught.
 
 ``python tests/mutants.py [NAME...]`` runs `check_late.py` on each mutant and prints how it was caught; status 1 if one was not.
-The kernels that depend on what is broken are compiled for each, so it takes minutes: ``make mutants``.
+Kernels are compiled for each copy, so it takes minutes: ``make mutants``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def caught(mutant: Mutant) -> tuple[bool, str]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("apss_fusion", "tests"):
-            shutil.copytree(ROOT / part, folder / part)
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         path = folder / "apss_fusion" / mutant.file
         path.write_text(source_of(mutant).replace(mutant.text, mutant.instead), encoding="utf-8")
         run = subprocess.run(  # noqa: S603

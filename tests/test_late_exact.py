@@ -86,6 +86,32 @@ def test_every_kind_of_lag(kind: str) -> None:
         assert exact(scenario(seed, kind), 0.3).problems == ()
 
 
+def test_what_is_of_unknown_domain_and_an_aircraft_with_a_short_lag() -> None:
+    """Reports of the aircraft are let go long before fixes of an emitter, near which it flies, have all arrived."""
+    sources = {
+        "adsb": Source(modality="ADSB", domains=("AIR",), max_latency_s=30.0),
+        "rf": Source(modality="RF", domains=("SEA", "GROUND"), max_latency_s=3000.0, clutter_per_km2=1e-6),
+    }
+
+    def fix(t: float, arrival: float) -> Look:
+        spot = seen(50.0, 0.0, "f", "UNKNOWN", ellipse=Ellipse(8e3, 3e3, 30.0))
+        return msgspec.structs.replace(scan(t, None, spot, source="rf"), time_received=at(arrival))
+
+    def flight(t: float) -> Look:
+        height = {"alt_m": 3000.0, "alt_datum": "BARO", "ids": {"icao24": "4ca123"}}
+        return report(t, *shift(50.0, 0.0, 2.0 * t - 600.0, 500.0), None, "adsb", domain="AIR", **height)
+
+    looks = [fix(0.0, 1.0), fix(150.0, 151.0), *[flight(t) for t in range(300, 1500, 20)]]
+    looks += [fix(50.0, 1500.0), fix(800.0, 1501.0), fix(310.0, 1502.0), flight(1510.0)]
+    for domain in ({}, {"UNKNOWN": {"limit95_m": 9e5}}):
+        run = LateRun(LateScenario(-1, "domains", 1500.0, 3000.0, looks, sources, {"domain": domain}))
+        for look in looks:
+            run.give(look)
+            assert run.unlike() == []
+        assert len(run.taken) == len(looks)
+        assert run.engine.counters()["window_looks"] < 15
+
+
 def test_a_source_that_nobody_has_registered() -> None:
     """It may touch every domain, so that what was let go separately belongs together from then on."""
     for s in with_strangers(1100, 6):

@@ -38,14 +38,14 @@ def filter_table(text: str, values: Values) -> str:
     meanings: dict[str, str] = {}
     comment: list[str] = []
     last = ""
-    for line in text.partition("[filter]")[2].partition("\n[")[0].splitlines():
+    for line in text.partition("[tracking]")[2].partition("\n[")[0].splitlines():
         if line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
         elif key := line.partition("=")[0].strip():
             last = " ".join(comment) if comment else last
             meanings[key], comment = last, []
     return table(
-        ("key", "default", "meaning"), [row(f"`{k}`", shown(v), meanings[k]) for k, v in values["filter"].items()]
+        ("key", "default", "meaning"), [row(f"`{k}`", shown(v), meanings[k]) for k, v in values["tracking"].items()]
     )
 
 
@@ -88,7 +88,7 @@ def page(old: str) -> str:
     engine_values = msgspec.toml.decode(engine)
     source_values = msgspec.toml.decode(text_of("apss_fusion.model", "source_defaults.toml"))
     tables = {
-        "filter": filter_table(engine, engine_values),
+        "tracking": filter_table(engine, engine_values),
         "domain": domain_table(engine, engine_values),
         "modality": modality_table(source_values),
         "detection": detection_table(source_values),

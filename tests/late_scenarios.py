@@ -202,7 +202,13 @@ class _Maker:
         numbers: dict[str, Any] = {"intensity_resolution": r.choice(resolutions)}
         if r.random() < 0.3:
             numbers |= {"coast_intervals": 1.5}
-        out: dict[str, Any] = {"domain": domain, "filter": numbers, "tentative": r.random() < 0.5}
+        out: dict[str, Any] = {"domain": domain, "tracking": numbers, "tentative": r.random() < 0.5}
+        # Drawn apart, so that the rest of a scenario is the same in both settings.
+        setting = Random(f"setting {self.seed}")
+        if setting.random() < 0.6:
+            out["filter"] = "accurate"
+            if setting.random() < 0.3:
+                out["accurate"] = {"noise_factors": [1.0, 30.0], "least_factor": 0.01}
         if self.kind != "domains":
             out["lag_s"] = self.lag
         if r.random() < 0.15:

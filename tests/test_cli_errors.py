@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "no-level.toml").write_text('[sources.x]\nmodality = "SAR"\nclassification = "SECRETISH"\n')
     (tmp_path / "not.toml").write_text("[sources\n")
     (tmp_path / "bad-config.toml").write_text("[domain.SEA]\nqq = 1.0\n")
-    (tmp_path / "bad-value.toml").write_text("[filter]\nconfirm = 2.0\n")
+    (tmp_path / "bad-value.toml").write_text("[tracking]\nconfirm = 2.0\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -272,5 +272,5 @@ def test_the_examples_of_the_configuration_load(tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text(engine, encoding="utf-8")
     (tmp_path / "register.toml").write_text(register, encoding="utf-8")
     config = Config.read(tmp_path / "engine.toml")
-    assert (config.lag_s, config.filter.confirm, config.domain["SEA"].q) == (600, 0.95, 0.005)
+    assert (config.lag_s, config.tracking.confirm, config.domain["SEA"].q) == (600, 0.95, 0.005)
     assert load_sources(tmp_path / "register.toml")["osprey-1"].releasable_to == ("LUX", "NOR", "FIN")

@@ -25,16 +25,33 @@ from apss_fusion.association.identity import identity_factor
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import Scratch
 from apss_fusion.estimation.altitude import altitude_loglik_ratio
+from apss_fusion.estimation.history import (
+    COUNT,
+    FIRST,
+    WIDTH,
+    E,
+    N,
+    W,
+    copy_history,
+    count_of,
+    history_row,
+    match_moments,
+    put_history,
+)
 from apss_fusion.estimation.measurement import LOG_2PI, gate_distance, update, update_position
 from apss_fusion.estimation.motion import predict, process_noise
 from apss_fusion.estimation.rounding import power_below
 from apss_fusion.geodesy.h3cells import nvec_to_cell
 from apss_fusion.geodesy.wgs84 import offset
-from apss_fusion.kernels import Row, lean_kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel
 
 #: Below this squared distance the narrow model explains a report well enough.
 _WELL = 9.0
 _UNKNOWN_DOMAIN = 3
+#: Rhythm of reports, in intervals of a track: sooner than this is at once, later than this is silence, and that fades by e in
+#: so many more; at least, and at most.
+_AT_ONCE, _SILENT, _FORGOTTEN = 0.25, 3.0, 5.0
+_LEAST_RHYTHM, _MOST_SILENCE = 0.03, 10.0
 #: Looks with fewer detections than this are compared pair by pair, without lists.
 FEW = 6
 #: Square of a radius of the Earth, m^2, a little above the mean: what a squared chord is multiplied by in a first test.
@@ -120,13 +137,19 @@ def weigh(
     missing: NDArray[np.int64],
     spare: Row,
     posterior: Row,
+    histories: NDArray[np.float64],
+    after: NDArray[np.float64],
+    mix: NDArray[np.float64],
+    group: NDArray[np.int64],
 ) -> float:
     """Weight of a track (row s, its prediction p to the look's time) and a detection z; its posterior where above 0.
 
-    f, d: FILTER and DOMAIN rows. spare: a SPARE row to work in.
+    f, d: FILTER and DOMAIN rows. spare: a SPARE row to work in. histories, after: those of the prediction and, to be written, of
+    the posterior. mix, group: as of the scratch.
     """
     if b.domain != z.domain and b.domain != _UNKNOWN_DOMAIN and z.domain != _UNKNOWN_DOMAIN:
         return 0.0
+    anonymous = look.cooperative and z.identity == 0
     same = z.identity != 0 and ((b.id1 == z.identity and b.p1 > 0.5) or (b.id2 == z.identity and b.p2 > 0.5))
     qxx = 0.0
     if z.dt != 0.0:
@@ -134,10 +157,21 @@ def weigh(
     east, north = offset(p.x, p.y, p.z, z.x, z.y, z.z)
     m2 = gate_distance(p, z, east, north, qxx)
     log_w = -math.inf
+    if len(after):
+        after[COUNT] = 0.0
     if m2 < f.gate:
-        update(p, z, east, north, qxx, posterior)
+        if count_of(histories):
+            _update_histories(histories, p, z, east, north, qxx, spare, posterior, after, mix, group)
+        else:
+            update(p, z, east, north, qxx, posterior)
         log_w = posterior.loglik
-    if same and (m2 > _WELL or log_w < log_ref) and p.t > s.t and f.manoeuvre_probability > 0.0:
+    # Who reports itself without a name may have turned as well; then its position must do.
+    if (
+        (same or (anonymous and m2 < f.gate))
+        and (m2 > _WELL or log_w < log_ref)
+        and p.t > s.t
+        and f.manoeuvre_probability > 0.0
+    ):
         way = math.sqrt(east * east + north * north)
         if way < d.max_speed * (p.t - s.t) + math.sqrt(f.gate * (s.ee + s.nn + z.ree + z.rnn)):
             wide, h = spare.state, spare.posterior
@@ -151,18 +185,91 @@ def weigh(
                 if wider > log_w:
                     log_w = wider
                     _copy_posterior(h, posterior)
+                    if len(after):
+                        after[COUNT] = 0.0
                 if z.va == z.va:
                     update_position(wide, z, east, north, qxx, h)
                     wider = h.loglik + math.log(f.wrong_velocity) + log_velocity(z, d)
                     if wider > log_w:
                         log_w = wider
                         _copy_posterior(h, posterior)
+                        if len(after):
+                            after[COUNT] = 0.0
     if log_w == -math.inf:
         return 0.0
     log_w += altitude_loglik_ratio_bounded(altitude, b.datum, look.t + z.dt, z, f.altitude_span_m)
+    if anonymous:
+        log_w += rhythm(b, look.t)
     factor = identity_factor(b, z.identity, f.identity_error, f.identity_count)
     factor *= attribute_factor(f, pairs, b, z, missing)
     return r * look.p_detect * factor * math.exp(log_w - log_ref)
+
+
+@lean_kernel
+def rhythm(b: Row, t: float) -> float:
+    """Log of how well a report without a name at time t fits the rhythm in which the track with belief b has been heard.
+
+    A transponder keeps an interval: it hardly reports again at once, and one that has long been silent has most likely left
+    its place in the air. Of a track that was heard once nothing is known.
+    """
+    if b.interval_s <= 0.0:
+        return 0.0
+    x = (t - b.seen) / b.interval_s
+    if x < _AT_ONCE:
+        return math.log(max(x / _AT_ONCE, _LEAST_RHYTHM))
+    return -min(max(x - _SILENT, 0.0) / _FORGOTTEN, _MOST_SILENCE)
+
+
+@lean_kernel
+def _update_histories(
+    histories: NDArray[np.float64],
+    p: Row,
+    z: Row,
+    east: float,
+    north: float,
+    qxx: float,
+    spare: Row,
+    posterior: Row,
+    after: NDArray[np.float64],
+    mix: NDArray[np.float64],
+    group: NDArray[np.int64],
+) -> None:
+    """Posterior of each history given all that detection z measures, into `after`; their moments into `posterior`.
+
+    The log-likelihood is that of the mixture, log sum w_m exp(l_m).
+    """
+    count = count_of(histories)
+    x, h = spare.state, spare.posterior
+    best = -math.inf
+    for m in range(count):
+        at = FIRST + WIDTH * m
+        history_row(histories, at, x)
+        x.a += p.a
+        x.b += p.b
+        update(x, z, east - histories[at + E], north - histories[at + N], qxx, h)
+        x.a, x.b = h.a + x.a - p.a, h.b + x.b - p.b
+        x.ee, x.en, x.nn, x.ea, x.eb = h.ee, h.en, h.nn, h.ea, h.eb
+        x.na, x.nb, x.aa, x.ab, x.bb = h.na, h.nb, h.aa, h.ab, h.bb
+        put_history(mix[m], 0, histories[at + E] + h.e, histories[at + N] + h.n, x)
+        mix[m, 1] = histories[at + 1]
+        mix[m, W] = math.log(max(histories[at + W], 1e-300)) + h.loglik
+        best = max(best, mix[m, W])
+        group[m] = 0
+    total = 0.0
+    for m in range(count):
+        mix[m, W] = math.exp(mix[m, W] - best)
+        total += mix[m, W]
+    after[COUNT] = count
+    for m in range(count):
+        mix[m, W] /= total
+        for k in range(WIDTH):
+            after[FIRST + WIDTH * m + k] = mix[m, k]
+    match_moments(mix, 0, count, group, 0, count)
+    history_row(mix[count], 0, x)
+    posterior.e, posterior.n, posterior.a, posterior.b = mix[count, E], mix[count, N], x.a, x.b
+    posterior.ee, posterior.en, posterior.nn, posterior.ea, posterior.eb = x.ee, x.en, x.nn, x.ea, x.eb
+    posterior.na, posterior.nb, posterior.aa, posterior.ab, posterior.bb = x.na, x.nb, x.aa, x.ab, x.bb
+    posterior.loglik = best + math.log(total)
 
 
 @lean_kernel
@@ -233,15 +340,13 @@ def edges_of(
     Returns NO_EDGE_ROOM or NO_CELL_ROOM where more room is needed. widest_m: reach of the widest detection of the look.
     listed: whether the detections hang on the lists of `hang_detections`; else each is compared.
     """
-    p, r, first = scratch.c[i].pred, scratch.c[i].r, e
-    f, d, spare = params.filter[0], params.domain[b.domain], scratch.spare[0]
-    floor = f.edge_floor * scratch.c[i].miss
+    p, first = scratch.c[i].pred, e
+    floor = params.filter[0].edge_floor * scratch.c[i].miss
     if not listed:
         for j in range(len(z)):
             if e == len(scratch.e):
                 return NO_EDGE_ROOM
-            h = scratch.e[e].posterior
-            w = weigh(f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h)
+            w = _weigh_edge(params, pairs, look, s, altitude, b, i, z[j], j, e, scratch)
             if w >= floor and w > 0.0:
                 scratch.e[e].detection, scratch.e[e].weight = j, w
                 e += 1
@@ -271,25 +376,69 @@ def edges_of(
             w = 0.0
             h = scratch.e[e].posterior
             if dx * dx + dy * dy + dz * dz < far_sq:
-                w = weigh(
-                    f, d, pairs, look, s, altitude, b, p, r, z[j], scratch.d[j].log_ref, scratch.missing, spare, h
-                )
+                w = _weigh_edge(params, pairs, look, s, altitude, b, i, z[j], j, e, scratch)
             if w >= floor and w > 0.0:
                 at = e
                 while at > first and scratch.e[at - 1].detection > j:
                     at -= 1
                 if at < e:
-                    moved_aside = scratch.spare[1].posterior
+                    # The last row of histories is nobody's.
+                    moved_aside, last = scratch.spare[1].posterior, len(scratch.e_h) - 1
                     _copy_posterior(h, moved_aside)
+                    copy_history(scratch.e_h[e], scratch.e_h[last])
                     for m in range(e, at, -1):
-                        scratch.e[m].detection = scratch.e[m - 1].detection
-                        scratch.e[m].weight = scratch.e[m - 1].weight
-                        _copy_posterior(scratch.e[m - 1].posterior, scratch.e[m].posterior)
+                        _copy_edge(scratch, m - 1, m)
                     _copy_posterior(moved_aside, scratch.e[at].posterior)
+                    copy_history(scratch.e_h[last], scratch.e_h[at])
                 scratch.e[at].detection, scratch.e[at].weight = j, w
                 e += 1
             j = scratch.d_next[level, j] - 1
     return e
+
+
+@inline_kernel
+def _weigh_edge(
+    params: Row,
+    pairs: Pairs,
+    look: Row,
+    s: Row,
+    altitude: Row,
+    b: Row,
+    i: int,
+    z: Row,
+    j: int,
+    e: int,
+    scratch: Scratch,
+) -> float:
+    """Weight of candidate i and detection z, number j of the look; its posterior goes into edge e."""
+    return weigh(
+        params.filter[0],
+        params.domain[b.domain],
+        pairs,
+        look,
+        s,
+        altitude,
+        b,
+        scratch.c[i].pred,
+        scratch.c[i].r,
+        z,
+        scratch.d[j].log_ref,
+        scratch.missing,
+        scratch.spare[0],
+        scratch.e[e].posterior,
+        scratch.c_h[i],
+        scratch.e_h[e],
+        scratch.mix,
+        scratch.group,
+    )
+
+
+@lean_kernel
+def _copy_edge(scratch: Scratch, e: int, at: int) -> None:
+    """Copy an edge to another place."""
+    scratch.e[at].detection, scratch.e[at].weight = scratch.e[e].detection, scratch.e[e].weight
+    _copy_posterior(scratch.e[e].posterior, scratch.e[at].posterior)
+    copy_history(scratch.e_h[e], scratch.e_h[at])
 
 
 @lean_kernel
@@ -311,8 +460,7 @@ def drop_dominated(n: int, detections: int, dominated: float, scratch: Scratch) 
             j = scratch.e[e].detection
             if scratch.e[e].weight >= scratch.d[j].best:
                 if at != e:
-                    scratch.e[at].detection, scratch.e[at].weight = j, scratch.e[e].weight
-                    _copy_posterior(scratch.e[e].posterior, scratch.e[at].posterior)
+                    _copy_edge(scratch, e, at)
                 at += 1
     scratch.c[n].edge = at
     return at
@@ -326,6 +474,7 @@ def drop_untouched(n: int, scratch: Scratch) -> int:
         if scratch.c[i + 1].edge > scratch.c[i].edge or scratch.c[i].seen > 0.0:
             if at != i:
                 scratch.c[at] = scratch.c[i]
+                copy_history(scratch.c_h[i], scratch.c_h[at])
             at += 1
     scratch.c[at].edge = scratch.c[n].edge
     return at

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.association.projection import Projection, new_projection
+from apss_fusion.association.transport import MOST_COLUMNS
 from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.history import WIDTH, row_width
 from apss_fusion.estimation.measurement import POSTERIOR
 from apss_fusion.estimation.motion import STATE
 
@@ -44,8 +47,38 @@ WORKED = np.dtype(
         ("p_new", "f8"),
         ("cell", "u8"),  # H3 cell of the undetected intensity
         ("cid", "i8"),
+        ("linked", "i8"),  # the first candidate that is projected with it
     ]
 )
+
+#: What a look leaves of a candidate in the setting `accurate`, before the row is written.
+OUTCOME = np.dtype(
+    [
+        ("posterior", POSTERIOR),  # relative to its prediction
+        ("altitude", ALTITUDE),  # of the track from whose hypothesis it takes most, where that is another
+        ("r", "f8"),
+        ("hit", "f8"),  # probability that it was detected
+        ("id1", "u8"),
+        ("p1", "f8"),
+        ("id2", "u8"),
+        ("p2", "f8"),
+        ("attributes", "i8"),  # of that track too
+        ("length_m", "f8"),
+        ("length_var", "f8"),
+        ("width_m", "f8"),
+        ("datum", "i8"),
+        ("source", "i8"),  # the candidate from whose hypothesis it takes most
+        ("own", "i8"),  # edge of its own detection, -1 for none
+        ("sources", "i8"),  # the set of those that shaped it
+        ("up", "i8"),  # union-find of those that are projected together
+        ("shares", "i8"),
+        ("moved", "i8"),  # whether it takes of the hypotheses of another
+    ]
+)
+#: A detection with more than this is the track's own.
+OWN = 0.5
+#: A pair of sets of sources, in the table of a set and a source: the second is this much and its number.
+UNION = 1 << 30
 
 #: Spare rows.
 SPARE = np.dtype([("state", STATE), ("posterior", POSTERIOR), ("altitude", ALTITUDE)])
@@ -64,10 +97,20 @@ class Scratch(NamedTuple):
     mixture: NDArray[np.void]
     missing: NDArray[np.int64]  # (n, 3): kind, a, b of pairs to be learned; row 0 counts them
     digits: NDArray[np.int64]
+    projection: Projection
+    outcome: NDArray[np.void]  # by candidate, and its histories
+    o_h: NDArray[np.float64]
+    c_h: NDArray[np.float64]  # histories of predictions, by candidate, and of posteriors, by edge
+    e_h: NDArray[np.float64]
+    mix: NDArray[np.float64]  # (n, WIDTH): the histories that a candidate is made of, and their groups
+    group: NDArray[np.int64]
+    member: NDArray[np.int64]  # candidates that are projected together
 
 
-def new_scratch(candidates: int, edges: int, detections: int, levels: int) -> Scratch:
-    """Room for so many of each in one look."""
+def new_scratch(candidates: int, edges: int, detections: int, levels: int, histories: int = 0) -> Scratch:
+    """Room for so many of each in one look, and for so many histories a track (0: none are kept)."""
+    width, on = row_width(histories), histories > 0
+    parts = max(histories, 1) * (MOST_COLUMNS + edges + 2)
     return Scratch(
         np.zeros(candidates + 1, CANDIDATE),
         np.zeros(edges, EDGE),
@@ -78,4 +121,12 @@ def new_scratch(candidates: int, edges: int, detections: int, levels: int) -> Sc
         np.zeros(64, MIXTURE),
         np.zeros((256, 3), np.int64),
         np.zeros(16, np.int64),
+        new_projection(on),
+        np.zeros((candidates + 1) * on, OUTCOME),
+        np.zeros((candidates + 1, width)),
+        np.zeros((candidates + 1, width)),
+        np.zeros((edges + 1, width)),
+        np.zeros((parts, WIDTH)),
+        np.zeros(parts, np.int64),
+        np.zeros((candidates + 1) * on, np.int64),
     )

@@ -76,17 +76,16 @@ def command(
     ] = None,
     tentative: Annotated[bool, typer.Option("--tentative", help="Write tentative tracks too.")] = False,
     filter_setting: Annotated[
-        str, typer.Option("--filter", metavar="fast", help="The setting of the filter.")
-    ] = "fast",
+        str | None,
+        typer.Option("--filter", metavar="NAME", help="Setting of the filter: accurate (default) or fast."),
+    ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE.toml", help="Keys that override the engine's defaults.")
     ] = None,
 ) -> int:
     """Fuse recorded feeds into tracks."""
-    if filter_setting == "accurate":
-        raise CommandError("--filter accurate: not in this version; fast is")
-    if filter_setting != "fast":
-        raise CommandError(f"--filter {filter_setting}: there is no such setting; fast is one")
+    if filter_setting not in (None, "accurate", "fast"):
+        raise CommandError(f"--filter {filter_setting}: there is no such setting; accurate and fast are")
     if picture_interval is not None and picture is None:
         raise CommandError("--picture-interval: without --picture FILE there is nothing to write")
     from apss_fusion.cli import words
@@ -96,7 +95,7 @@ def command(
     job = FuseJob(
         inputs=tuple(inputs),
         out=out,
-        config=_config(config, lag, hold_back, tentative, picture is not None, picture_interval),
+        config=_config(config, filter_setting, lag, hold_back, tentative, picture is not None, picture_interval),
         sources=read_sources(sources),
         format=format_name,
         picture=picture,
@@ -129,6 +128,7 @@ def read_sources(path: str | None) -> dict[str, Source]:
 
 def _config(
     path: str | None,
+    setting: str | None,
     lag_s: float | None,
     hold_back: bool,
     tentative: bool,
@@ -153,6 +153,7 @@ def _config(
         hold_back=hold_back or config.hold_back,
         picture_interval_s=_seconds("--picture-interval", interval_s, 1e-3) if with_pictures else None,
         tentative=tentative or config.tentative,
+        filter=setting or config.filter,
     )
 
 

@@ -31,6 +31,9 @@ STATE = np.dtype(
 
 #: Distance between cos(latitude) here and the pole beyond which a rhumb line is no course that anybody holds: 85 degrees.
 POLAR_COS_LAT = 0.08715574274765817
+#: In place of the rate g of a noise model: Q = q [t^3/4 t^2/2; t^2/2 t], the piecewise constant acceleration of many scenarios
+#: (Bar-Shalom, Li and Kirubarajan 2001, 6.3.2), with q its variance times the gap.
+PIECEWISE = -1.0
 #: Below this u = g t the closed forms lose digits; the series takes over (relative error below 1e-12).
 _SERIES_U = 0.02
 
@@ -39,11 +42,14 @@ _SERIES_U = 0.02
 def process_noise(q: float, g: float, t: float) -> tuple[float, float, float]:
     """(Qxx, Qxv, Qvv) of one axis over a gap of |t| seconds.
 
-    q: noise density, m^2/s^3. g: rate at which the velocity returns, 1/s (0: never).
+    q: noise density, m^2/s^3. g: rate at which the velocity returns, 1/s (0: never). PIECEWISE: an acceleration that is constant
+    over the gap, of variance q / |t|.
     """
     t = abs(t)
     u = g * t
-    if u < _SERIES_U:
+    if g == PIECEWISE:
+        qxx, qxv, qvv = 0.25 * q * t * t * t, 0.5 * q * t * t, q * t
+    elif u < _SERIES_U:
         qxx = q * t * t * t * (1.0 / 3.0 - u * (0.25 - u * (7.0 / 60.0 - u * (1.0 / 24.0 - u * (31.0 / 2520.0)))))
         qxv = 0.5 * q * t * t * (1.0 - u * (1.0 - u * (7.0 / 12.0 - u * (0.25 - u * (31.0 / 360.0)))))
         qvv = q * t * (1.0 - u * (1.0 - u * (2.0 / 3.0 - u * (1.0 / 3.0 - u * (2.0 / 15.0)))))

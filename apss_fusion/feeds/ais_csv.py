@@ -106,8 +106,10 @@ class AisCsv(Decoder):
         modality="AIS",
         # SAR aircraft report themselves by AIS too.
         domains=("SEA", "AIR"),
-        # Between the 10 m and 30 m that stand for the two accuracies a report can claim; the archives leave out which.
-        position_sigma_m=20.0,
+        # Of ships that lie still, reported positions scatter by 1 to 4 m each axis; what moves is displaced by stamps of whole
+        # seconds and receivers' clocks.
+        position_sigma_m=5.0,
+        time_sigma_s=1.0,
         # Day files are not sorted: MarineCadastre has rows of the last minutes of a day among those of its first.
         max_latency_s=86_400.0,
     )

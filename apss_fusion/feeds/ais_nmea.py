@@ -102,8 +102,10 @@ class AisNmea(Decoder):
         modality="AIS",
         # SAR aircraft report themselves by AIS too.
         domains=("SEA", "AIR"),
-        # Between the 10 m and 30 m that stand for the two accuracies a report can claim.
-        position_sigma_m=20.0,
+        # Of ships that lie still, reported positions scatter by 1 to 4 m each axis; what moves is displaced by stamps of whole
+        # seconds and receivers' clocks.
+        position_sigma_m=5.0,
+        time_sigma_s=1.0,
         # Satellites hand messages down at their next ground station: exactEarth recordings are 35 to 112 minutes late.
         max_latency_s=7200.0,
     )

@@ -18,6 +18,8 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     domains: tuple[Domain, ...] | None = None
     #: One-sigma position error of a detection that states none.
     position_sigma_m: Positive | None = None
+    #: One-sigma error of the time of a report: what moves lies that much of its way along its course from where it says it is.
+    time_sigma_s: NotNegative | None = None
     p_detect: Probability | None = None
     clutter_per_km2: NotNegative | None = None
     #: How long after its time a look of this source may arrive.

@@ -1,16 +1,17 @@
 """The bank: every track in rows of a few arrays, the lists that lead to them, and their birth and death.
 
-What a track is stands in `state`, `altitude` and `belief`; `link` says only where it is found and what was published.
+What a track is stands in `state`, `altitude`, `belief` and, in the setting `accurate`, `history`; `link` says only where it is found and what was published.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.history import row_width
 from apss_fusion.estimation.motion import STATE
 from apss_fusion.kernels import kernel, lean_kernel, whole
 from apss_fusion.tracking.rows import BELIEF, CONTRIBUTOR, LINK
@@ -36,6 +37,7 @@ class Bank(NamedTuple):
     state: NDArray[np.void]
     altitude: NDArray[np.void]
     belief: NDArray[np.void]
+    history: NDArray[np.float64]  # (capacity, width); no width where tracks are one Gaussian
     link: NDArray[np.void]
     counters: NDArray[np.int64]
     wheel: NDArray[np.int32]
@@ -44,12 +46,13 @@ class Bank(NamedTuple):
     pool: NDArray[np.void]
 
 
-def new_bank(capacity: int) -> Bank:
-    """An empty bank for `capacity` tracks."""
+def new_bank(capacity: int, histories: int = 0) -> Bank:
+    """An empty bank for `capacity` tracks with so many histories each (0: one Gaussian)."""
     bank = Bank(
         np.zeros(0, STATE),
         np.zeros(0, ALTITUDE),
         np.zeros(0, BELIEF),
+        np.zeros((0, row_width(histories))),
         np.zeros(0, LINK),
         np.zeros(16, np.int64),
         np.full(WHEEL, -1, np.int32),
@@ -72,6 +75,7 @@ def grown(bank: Bank, capacity: int) -> Bank:
         _longer(bank.state, capacity),
         _longer(bank.altitude, capacity),
         _longer(bank.belief, capacity),
+        _longer(bank.history, capacity),
         _longer(bank.link, capacity),
         bank.counters.copy(),
         bank.wheel,
@@ -84,8 +88,8 @@ def grown(bank: Bank, capacity: int) -> Bank:
     return new
 
 
-def _longer(rows: NDArray[np.void], length: int) -> NDArray[np.void]:
-    out = np.zeros(length, rows.dtype)
+def _longer(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    out = np.zeros((length, *rows.shape[1:]), rows.dtype)
     out[: len(rows)] = rows
     return out
 

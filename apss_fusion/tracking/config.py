@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from apss_fusion.estimation.motion import PIECEWISE
 from apss_fusion.model.look import NotNegative, Positive, Probability
 from apss_fusion.tracking.rows import DOMAIN_NAMES
 
@@ -65,15 +66,17 @@ FILTER = np.dtype(
         ("length_error_share", "f8"),
         ("length_error_m", "f8"),
         ("tentative", "i8"),
+        ("least_factor", "f8"),
     ]
 )
 
 
 class Params(NamedTuple):
-    """What the kernels read: one DOMAIN row a domain, and one FILTER row."""
+    """What the kernels read: one DOMAIN row a domain, one FILTER row, and the factors of the process noise."""
 
     domain: NDArray[np.void]
     filter: NDArray[np.void]
+    factors: NDArray[np.float64]  # of the bank of process noises
 
 
 class DomainConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,9 +94,10 @@ class DomainConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     interval_s: Positive
     stop_probability: Probability
     great_circle: bool
+    noise: Literal["continuous", "piecewise"] = "continuous"
 
 
-class FilterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TrackingConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Numbers of the filter; see defaults.toml."""
 
     gate: Positive
@@ -121,10 +125,20 @@ class FilterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     length_error_m: Positive
 
 
+class AccurateConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is otherwise in the setting `accurate`; see defaults.toml."""
+
+    recycle: _Share
+    histories: Annotated[int, Meta(ge=1, le=8)]
+    noise_factors: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=4)]
+    least_factor: _Share
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The engine's configuration. `Config.of()` gives the defaults."""
 
-    filter: FilterConfig
+    tracking: TrackingConfig
+    accurate: AccurateConfig
     domain: dict[str, DomainConfig]
     #: How late a look may come after its time, s; the sources' worst latency where None.
     lag_s: Annotated[float, Meta(ge=0.0, le=1e9)] | None = None
@@ -136,7 +150,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     picture_interval_s: Positive | None = None
     #: Whether updates of tentative tracks are published too.
     tentative: bool = False
-    setting: Literal["fast"] = "fast"
+    #: How hypotheses become tracks again: the variational projection with several histories, or moment matching a track.
+    filter: Literal["accurate", "fast"] = "accurate"
 
     @classmethod
     def of(cls, overrides: dict[str, Any] | None = None) -> Config:
@@ -164,6 +179,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         except (ValueError, msgspec.DecodeError) as error:
             raise ValueError(f"{path}: {error}") from None
 
+    @property
+    def histories(self) -> int:
+        """Association histories of a track; 0 where it is one Gaussian."""
+        return self.accurate.histories if self.filter == "accurate" else 0
+
     def params(self) -> Params:
         """The same numbers in the shape that the kernels read."""
         domain = np.zeros(len(DOMAIN_NAMES), DOMAIN)
@@ -171,6 +191,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             d = self.domain[name]
             row["q"] = d.q
             row["g"] = 1.0 / d.return_s if d.return_s else 0.0
+            if d.noise == "piecewise":
+                row["g"] = PIECEWISE
             row["departure"] = 1.0 / d.departure_s
             row["birth_speed_var"] = d.birth_speed_sigma_mps**2
             row["limit_var"] = (d.limit95_m / ELLIPSE95) ** 2
@@ -182,10 +204,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             row["stop_probability"] = d.stop_probability
             row["great_circle"] = d.great_circle
         numbers = np.zeros(1, FILTER)
-        for name, value in msgspec.structs.asdict(self.filter).items():
+        for name, value in msgspec.structs.asdict(self.tracking).items():
             numbers[name] = value
+        if self.histories:
+            numbers["recycle"] = self.accurate.recycle
+        numbers["least_factor"] = self.accurate.least_factor
         numbers["tentative"] = self.tentative
-        return Params(domain, numbers)
+        return Params(domain, numbers, np.array(self.accurate.noise_factors, np.float64))
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

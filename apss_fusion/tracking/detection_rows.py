@@ -3,7 +3,7 @@
 A position ellipse that holds the object with probability p has semi-axes of k sigma, k^2 = -2 ln(1 - p) (the chi-square
 distribution of two degrees of freedom). With u = (sin, cos) of the major axis' azimuth, east and north,
 R = a^2 u u' + b^2 u_perp u_perp'. The velocity's R has the sigma of the speed along the course and speed times the
-sigma of the course across it.
+sigma of the course across it. A report whose time may be off by sigma_t lies v sigma_t along its velocity from where it says.
 """
 
 from __future__ import annotations
@@ -239,8 +239,7 @@ def _fill(row: Row, v: NDArray[np.float64], source: Row, sigmas: NDArray[np.floa
     else:
         ee = nn = max(source.position_sigma_m * source.position_sigma_m, MIN_POSITION_VAR_M2)
         en = 0.0
-    row.ree, row.ren, row.rnn = ee, en + 0.0, nn
-
+    stated = not (math.isnan(v[_MAJOR]) and math.isnan(v[_EE]))
     row.va = row.vb = row.vaa = row.vab = row.vbb = math.nan
     speed, course = v[_SPEED], v[_COURSE]
     along = source.speed_sigma_mps if math.isnan(v[_SPEED_SIGMA]) else v[_SPEED_SIGMA]
@@ -257,6 +256,14 @@ def _fill(row: Row, v: NDArray[np.float64], source: Row, sigmas: NDArray[np.floa
             along = max(along, sigmas[2])
             row.va = row.vb = row.vab = 0.0
             row.vaa = row.vbb = along * along
+
+    if not stated and row.va == row.va:
+        # Its time may be a little off: along the course that is speed times as much.
+        var = source.time_sigma_s * source.time_sigma_s
+        ee += var * row.va * row.va
+        en += var * row.va * row.vb
+        nn += var * row.vb * row.vb
+    row.ree, row.ren, row.rnn = ee, en + 0.0, nn
 
     row.rate = row.rate_var = math.nan
     row.le = row.ln = 0.0

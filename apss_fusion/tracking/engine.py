@@ -35,6 +35,7 @@ from apss_fusion.tracking.records import (
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE
 from apss_fusion.tracking.snapshot import EngineState, snapshot
+from apss_fusion.tracking.undetected import MixtureBirths
 from apss_fusion.tracking.updates import UpdateBatch, utc
 from apss_fusion.tracking.window.filter import WindowFilter
 from apss_fusion.tracking.window.saved import pending_looks, take_up
@@ -85,17 +86,33 @@ class Engine:
         The defaults where None.
     sources
         The register of sources by id. A look of a source that is not in it is fused with the defaults of OTHER.
+    births
+        Where undetected objects are and appear, in place of the cells of the globe. Such an engine holds looks back and has
+        no records.
+
+    Raises
+    ------
+    ValueError
+        With `births`, where the configuration does not say `hold_back`.
     """
 
-    def __init__(self, config: Config | None = None, sources: Mapping[str, Source] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        sources: Mapping[str, Source] | None = None,
+        births: MixtureBirths | None = None,
+    ) -> None:
         self.config = config or Config.of()
+        if births is not None and not self.config.hold_back:
+            raise ValueError("a mixture of births couples all tracks: such an engine holds looks back (hold_back)")
+        self._recorded = births is None
         self.register = Register(dict(sources or {}))
         self.attributes = Attributes()
         self._encoder = Encoder(self.register, self.attributes)
         self._lags = Lags(self.config, self.register, dict(sources or {}))
         interval = self.config.picture_interval_s
         self._agenda = Agenda(self._lags, round(interval * 1e6) if interval else 0)
-        self._filter = Filter(self.config, self.register, self.attributes, self._lags)
+        self._filter = Filter(self.config, self.register, self.attributes, self._lags, births)
         self._window: WindowFilter | None = None
         if not self.config.hold_back:
             self._filter = self._window = WindowFilter(self.config, self.register, self.attributes, self._lags)
@@ -194,7 +211,12 @@ class Engine:
     # ------------------------------------------------------------------ state
 
     def changes(self) -> list[Record]:
-        """(key, record) of all that changed since last asked; a key that is gone has no record."""
+        """(key, record) of all that changed since last asked; a key that is gone has no record.
+
+        Raises ValueError where a mixture of births is in use.
+        """
+        if not self._recorded:
+            raise ValueError("an engine with a mixture of births has no records")
         out: list[Record] = []
         if not self._header_reported:
             out.append(header())
@@ -234,7 +256,9 @@ class Engine:
             raise StateError(f"engine state: record 'clock' is damaged: {error}") from None
         if (clock.cut_us is None) != (self._window is None):
             raise StateError("engine state: saved where looks were held back, or not; this engine does otherwise")
-        tracks = LoadedTracks(((k, v) for k, v in pairs.items() if k.startswith(TRACK)), self.register, self.attributes)
+        of_tracks = ((k, v) for k, v in pairs.items() if k.startswith(TRACK))
+        width = self._filter.bank.history.shape[1]
+        tracks = LoadedTracks(of_tracks, self.register, self.attributes, width)
         cells = [(k, v) for k, v in pairs.items() if k.startswith(CELL)]
         since_us = clock.fused_us if clock.cut_us is None else min(clock.cut_us)
         self._filter.load(tracks, cells, CELL, since_us / 1e6)

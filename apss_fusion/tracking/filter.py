@@ -39,6 +39,7 @@ from apss_fusion.tracking.records import (
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import STATUS_NAMES
 from apss_fusion.tracking.step import live_until, run
+from apss_fusion.tracking.undetected import ON, MixtureBirths, grown_undetected, new_undetected
 from apss_fusion.tracking.updates import UpdateBatch
 from apss_fusion.tracking.window.rows import new_window
 from apss_fusion.tracking.work import (
@@ -63,13 +64,21 @@ _CELLS_A_TRACK, _CELLS_MIN = 16, 65536
 class Filter:
     """A bank of tracks and the undetected intensity, driven look by look in their order."""
 
-    def __init__(self, config: Config, register: Register, attributes: Attributes, lags: Lags) -> None:
+    def __init__(
+        self,
+        config: Config,
+        register: Register,
+        attributes: Attributes,
+        lags: Lags,
+        births: MixtureBirths | None = None,
+    ) -> None:
         self.register = register
         self.attributes = attributes
         self._lags = lags
+        self._histories = config.histories
         #: The configuration as the kernels read it.
         self.params = config.params()
-        self._footprints = FootprintRows(config.filter.intensity_resolution)
+        self._footprints = FootprintRows(config.tracking.intensity_resolution)
         self._has_class = np.zeros(256, np.int8)
         self._classes_known = 0
         #: The UUID of the track in each slot.
@@ -78,19 +87,20 @@ class Filter:
         self.gone: list[bytes] = []
         cells = cell_table.new_cells(4096)
         self.work = Work(
-            bank=banks.new_bank(1024),
+            bank=banks.new_bank(1024, config.histories),
             cells=cells,
             intensity=intensities.new_intensity(256),
             params=self.params,
             pairs=self._pairs(),
             feet=self._footprints.feet([]),
-            scratch=new_scratch(1024, 4096, 1024, GLOBE_LEVEL + 1),
+            scratch=new_scratch(1024, 4096, 1024, GLOBE_LEVEL + 1, config.histories),
             heads=np.zeros(len(cells.row), np.int32),
             out=new_output(8192, 16384, 32768),
             domain_mask=np.zeros(0, np.int64),
             born=np.zeros((4096, 2), np.int64),
             mass=np.zeros(2048, MASS),
             window=new_window(0),
+            undetected=new_undetected(births),
         )
 
     @property
@@ -205,6 +215,8 @@ class Filter:
         elif need == NEED_CELLS:
             cells = cell_table.grown(w.cells, 2 * len(w.cells.row))
             self.work = w._replace(cells=cells, heads=np.zeros(len(cells.row), np.int32))
+        elif need == NEED_INTENSITY and w.undetected.n[ON]:
+            self.work = w._replace(undetected=grown_undetected(w.undetected))
         elif need == NEED_INTENSITY:
             self.work = w._replace(intensity=intensities.grown(w.intensity, 2 * len(w.intensity.cells)))
         elif need == NEED_PAIRS:
@@ -230,7 +242,7 @@ class Filter:
             candidates *= 2
         n = candidates + detections
         self.work = self.work._replace(
-            scratch=new_scratch(candidates, edges, detections, GLOBE_LEVEL + 1),
+            scratch=new_scratch(candidates, edges, detections, GLOBE_LEVEL + 1, self._histories),
             mass=np.zeros(n, MASS),
         )
 
@@ -321,10 +333,11 @@ class Filter:
             raise StateError(f"engine state: the record of a cell is damaged: {error}") from None
         n = len(tracks)
         rows, counts = tracks.contributors, tracks.contributor_counts
-        bank = banks.new_bank(max(1024, n + n // 4, len(rows) // 2 + 64))
+        bank = banks.new_bank(max(1024, n + n // 4, len(rows) // 2 + 64), self._histories)
         # Slots come in their order: 0 to n.
         _take_slots(bank, n)
         bank.state[:n], bank.altitude[:n], bank.belief[:n] = tracks.state, tracks.altitude, tracks.belief
+        bank.history[:n] = tracks.history
         self._sized(len(bank.link))
         self.track_id = np.zeros((len(bank.link), 16), np.uint8)
         self.track_id[:n] = tracks.track_id

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apss_fusion.association.pairs import find_pair
-from apss_fusion.kernels import Row, lean_kernel
+from apss_fusion.estimation.history import SOURCES
+from apss_fusion.kernels import Row, lean_kernel, whole
 from apss_fusion.tracking.bank import contribute, hang_identity, unhang_identity
 
 if TYPE_CHECKING:
@@ -15,10 +17,15 @@ if TYPE_CHECKING:
 
 
 @lean_kernel
-def add_ledger(w: Work, i: int, look: Row, own: bool, shares: bool) -> None:
-    """Count the look in what shaped track i, and a detection of its own."""
+def add_ledger(w: Work, i: int, look: Row, own: bool, shares: bool, histories: NDArray[np.float64]) -> None:
+    """Count the look in what shaped track i, and a detection of its own.
+
+    histories: of the track after the look; where they are kept (and it has not ended) they know who shaped it.
+    """
     k = w.bank.link[i]
-    if shares:
+    if len(histories) and histories[SOURCES] > 0.0:
+        k.sources = whole(histories[SOURCES])
+    elif shares:
         k.sources = w.pairs.sets[find_pair(w.pairs.sets, k.sources, look.source)].value
     if own:
         k.detections += 1

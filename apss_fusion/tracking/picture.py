@@ -18,28 +18,33 @@ from apss_fusion.tracking.work import Work
 
 
 @kernel
-def _rows_at(w: Work, t: float, state: NDArray[np.void], belief: NDArray[np.void], alive: NDArray[np.bool_]) -> None:
-    """Rows of all slots as of time t, and whether each lives then; states are predicted to t."""
+def _rows_at(
+    w: Work,
+    t: float,
+    slots: NDArray[np.int64],
+    state: NDArray[np.void],
+    belief: NDArray[np.void],
+    alive: NDArray[np.bool_],
+) -> None:
+    """Rows of the tracks in some slots as of time t, and whether each lives then; states are predicted to t."""
     bank, win = w.bank, w.window
     s, a = w.scratch.spare[1].state, w.scratch.spare[1].altitude
-    for i in range(len(bank.link)):
-        b = belief[i]
+    for row in range(len(slots)):
+        i, b = slots[row], belief[row]
         if not win.n[KEPT]:
-            if not bank.link[i].alive:
-                continue
             s = bank.state[i]
-            belief[i] = bank.belief[i]
-            alive[i] = settle_row(s, b, w.params.domain[b.domain], w.params.filter[0], t)
+            belief[row] = bank.belief[i]
+            alive[row] = settle_row(s, b, w.params.domain[b.domain], w.params.filter[0], t)
         else:
             k = whole(win.track[i].last)
             while k >= 0 and win.touch[k].look >= 0 and win.look[win.touch[k].look].t > t:
                 k = whole(win.touch[k].before)
             if k < 0:
                 continue
-            alive[i] = load_version(w, k, t, s, a, b)
-        if alive[i]:
+            alive[row] = load_version(w, k, t, s, a, b)
+        if alive[row]:
             d = w.params.domain[b.domain]
-            predict(s, t, d.q, d.g, d.great_circle != 0, state[i])
+            predict(s, t, d.q, d.g, d.great_circle != 0, state[row])
             b.r = existence_at(b, d, max(t, b.tr))
 
 
@@ -47,11 +52,15 @@ def tracks_at(
     w: Work, ids: NDArray[np.uint8], t: float, statuses: tuple[int, ...]
 ) -> list[tuple[str, float, float, float, TrackStatus, int]]:
     """(track_id, lat, lon, existence, status, number of the attributes) of the tracks with these statuses at t, s."""
-    count = len(w.bank.link)
+    known = w.window.track["first"] >= 0 if w.window.n[KEPT] else w.bank.link["alive"]
+    slots = np.flatnonzero(known)
+    count = len(slots)
     rows, belief, living = np.zeros(count, STATE), np.zeros(count, BELIEF), np.zeros(count, np.bool_)
-    _rows_at(w, t, rows, belief, living)
-    slots = np.flatnonzero(living & np.isin(belief["status"], statuses))
-    rows, belief = rows[slots], belief[slots]
+    _rows_at(w, t, slots, rows, belief, living)
+    wanted = np.zeros(len(STATUS_NAMES), np.bool_)
+    wanted[list(statuses)] = True
+    chosen = np.flatnonzero(living & wanted[belief["status"]])
+    slots, rows, belief = slots[chosen], rows[chosen], belief[chosen]
     lat = np.degrees(np.arctan2(rows["z"], np.hypot(rows["x"], rows["y"])))
     lon = np.degrees(np.arctan2(rows["y"], rows["x"]))
     return list(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.history import COUNT, FIRST, SOURCES, WIDTH
 from apss_fusion.estimation.motion import STATE
 from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.kernels import kernel
@@ -26,7 +27,7 @@ from apss_fusion.tracking.rows import BELIEF, DETECTION, LOOK
 
 #: Name and version of the format; a state with another one is refused.
 FORMAT = "apss-fusion engine state"
-VERSION = 2
+VERSION = 3
 HEADER, CLOCK = "format", "clock"
 TRACK, CELL, LOOK_KEY = "track:", "cell:", "look:"
 
@@ -115,6 +116,7 @@ class TrackRows(NamedTuple):
     state: NDArray[np.void]
     altitude: NDArray[np.void]
     belief: NDArray[np.void]
+    history: NDArray[np.float64]  # (n, width)
     exists: NDArray[np.bool_]  # whether there are rows
     seq: NDArray[np.int32]
     told: NDArray[np.int8]
@@ -132,6 +134,7 @@ def bank_rows(bank: Bank, ids: NDArray[np.uint8], slots: NDArray[np.int64]) -> T
         bank.state[slots],
         bank.altitude[slots],
         bank.belief[slots],
+        bank.history[slots],
         np.ones(len(slots), np.bool_),
         link["seq"],
         link["told"],
@@ -159,20 +162,38 @@ def track_records(rows: TrackRows, pool: NDArray[np.void], register: Register, a
     numbers = np.where(rows.exists, belief["attributes"], 0).tolist()
     belief["attributes"] = 0
     known = rows.altitude["hh"] > 0.0
+    # A set of sources has another number elsewhere: its members stand beside it. Of histories, those that are used are kept.
+    history = rows.history.copy()
+    history[:, SOURCES : SOURCES + 1] = 0.0
+    used = (FIRST + WIDTH * history[:, COUNT]).astype(int).tolist() if history.shape[1] else [0] * len(history)
+    histories = [row[:n].tobytes() for row, n in zip(history, used, strict=True)]
     contents = attributes.contents
     members = {m: register.set_members(m) for m in dict.fromkeys(rows.sources.tolist())}
     encode = msgspec.msgpack.Encoder().encode
     return [
         (
             TRACK + key,
-            encode((s if e else b"", a if k and e else b"", b if e else b"", contents[n], (q, t, u), d, c, members[m])),
+            encode(
+                (
+                    s if e else b"",
+                    a if k and e else b"",
+                    b if e else b"",
+                    h if e else b"",
+                    contents[n],
+                    (q, t, u),
+                    d,
+                    c,
+                    members[m],
+                )
+            ),
         )
-        for key, s, a, k, b, e, n, q, t, u, d, c, m in zip(
+        for key, s, a, k, b, h, e, n, q, t, u, d, c, m in zip(
             _hex_ids(rows.track_id),
             states,
             altitudes,
             known.tolist(),
             _row_bytes(belief),
+            histories,
             rows.exists.tolist(),
             numbers,
             rows.seq.tolist(),
@@ -197,19 +218,21 @@ def _hex_ids(ids: NDArray[np.uint8]) -> list[str]:
 
 
 _TRACK = msgspec.msgpack.Decoder(
-    tuple[bytes, bytes, bytes, bytes, tuple[int, int, int], int, list[tuple[str, int, float]], tuple[str, ...]]
+    tuple[bytes, bytes, bytes, bytes, bytes, tuple[int, int, int], int, list[tuple[str, int, float]], tuple[str, ...]]
 )
 
 
 class LoadedTracks:
-    """Rows of tracks out of their records, sorted by track id: those that have rows."""
+    """Rows of tracks out of their records, sorted by track id: those that have rows. width: of a row of histories."""
 
-    def __init__(self, records: Iterable[tuple[str, bytes]], register: Register, attributes: Attributes) -> None:
+    def __init__(
+        self, records: Iterable[tuple[str, bytes]], register: Register, attributes: Attributes, width: int
+    ) -> None:
         items = sorted(records)
         try:
             every = [(bytes.fromhex(key[len(TRACK) :]), _TRACK.decode(value)) for key, value in items]
             #: (seq, told, time of the last update) of all tracks that readers were told of, also of those without rows.
-            self.told = {track_id: d[4] for track_id, d in every if d[4][0]}
+            self.told = {track_id: d[5] for track_id, d in every if d[5][0]}
             decoded = [d for _, d in every if d[0]]
             self.track_id = np.frombuffer(b"".join([i for i, d in every if d[0]]), np.uint8).reshape(len(decoded), 16)
             self.state = np.frombuffer(b"".join([d[0] for d in decoded]), STATE)
@@ -217,25 +240,38 @@ class LoadedTracks:
             self.altitude = np.frombuffer(b"".join([d[1] or nothing for d in decoded]), ALTITUDE)
             self.belief = np.frombuffer(b"".join([d[2] for d in decoded]), BELIEF).copy()
             numbers = {
-                content: attributes.number_of_content(content) for content in dict.fromkeys(d[3] for d in decoded)
+                content: attributes.number_of_content(content) for content in dict.fromkeys(d[4] for d in decoded)
             }
-            self.belief["attributes"] = [numbers[d[3]] for d in decoded]
+            self.belief["attributes"] = [numbers[d[4]] for d in decoded]
+            self.history = _histories([d[3] for d in decoded], width)
         except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(f"engine state: a track record is damaged: {error}") from None
         if not len(self.track_id) == len(self.state) == len(self.altitude) == len(self.belief):
             raise StateError("engine state: a track record is damaged: rows of a wrong size")
-        self.detections = [d[5] for d in decoded]
-        entries = [d[6] for d in decoded]
+        self.detections = [d[6] for d in decoded]
+        entries = [d[7] for d in decoded]
         self.contributor_counts = np.fromiter(map(len, entries), np.int64, len(entries))
         flat = [entry for several in entries for entry in several]
         sources = {name: register.number(name) for name in dict.fromkeys(name for name, _, _ in flat)}
         #: Rows (source, n, last) of all tracks' contributors, one track after the other.
         self.contributors = np.array([(sources[name], n, last) for name, n, last in flat]).reshape(-1, 3)
-        sets = {members: register.set_number(members) for members in dict.fromkeys(d[7] for d in decoded)}
-        self.sources = [sets[d[7]] for d in decoded]
+        sets = {members: register.set_number(members) for members in dict.fromkeys(d[8] for d in decoded)}
+        self.sources = [sets[d[8]] for d in decoded]
+        self.history[:, SOURCES : SOURCES + 1] = np.array(self.sources, np.float64).reshape(-1, 1)
 
     def __len__(self) -> int:
         return len(self.state)
+
+
+def _histories(rows: list[bytes], width: int) -> NDArray[np.float64]:
+    """The histories of tracks, (n, width), of what is kept of them. Raises ValueError where they are of another setting."""
+    out = np.zeros((len(rows), width))
+    for k, row in enumerate(rows):
+        values = np.frombuffer(row)
+        if len(values) > width or (len(values) == 0) != (width == 0):
+            raise ValueError("saved in another setting of the filter")
+        out[k, : len(values)] = values
+    return out
 
 
 def held_records(batch: LookBatch, register: Register, attributes: Attributes) -> list[Record]:

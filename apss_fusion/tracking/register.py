@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from apss_fusion.association.pairs import PairTable
+from apss_fusion.association.scratch import UNION
 from apss_fusion.model import COOPERATIVE, Marking, Modality, Source
 from apss_fusion.tracking.attributes import FragmentTable
 from apss_fusion.tracking.rows import DOMAIN_NAMES, UNKNOWN
@@ -43,6 +44,7 @@ CLASSIFICATIONS = {word: (i, -j) for i, words in enumerate(_LEVELS) for j, word 
 SOURCE = np.dtype(
     [
         ("position_sigma_m", "f8"),
+        ("time_sigma_s", "f8"),
         ("p_detect", "f8"),
         ("clutter_per_m2", "f8"),
         ("speed_sigma_mps", "f8"),
@@ -67,6 +69,7 @@ class ModalityDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_latency_s: float
     speed_sigma_mps: float
     course_sigma_deg: float
+    time_sigma_s: float = 0.0
 
 
 class DetectionDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -269,6 +272,7 @@ class Register:
         every = not domains or UNKNOWN in domains
         return (
             _or(source.position_sigma_m, own.position_sigma_m),
+            _or(source.time_sigma_s, own.time_sigma_s),
             _or(source.p_detect, own.p_detect),
             _or(source.clutter_per_km2, own.clutter_per_km2) / 1e6,
             own.speed_sigma_mps,
@@ -282,6 +286,9 @@ class Register:
         )
 
     def _union(self, number: int, source: int) -> tuple[int, float]:
+        """The set of a set and a source, or of two sets."""
+        if source >= UNION:
+            return self.set_number((*self._sets[number], *self._sets[source - UNION])), 1.0
         return self.set_number((*self._sets[number], self._names[source])), 1.0
 
     def _marking(self, source_ids: tuple[str, ...]) -> Marking:

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from apss_fusion.association.edges import Pairs
 from apss_fusion.association.identity import add_identity, keep_two
 from apss_fusion.association.pairs import find_pair
-from apss_fusion.association.scratch import Scratch
+from apss_fusion.association.scratch import OWN, Scratch
 from apss_fusion.estimation.altitude import update_altitude
+from apss_fusion.estimation.history import SOURCES, clear_history, copy_history
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
-from apss_fusion.kernels import Row, inline_kernel, lean_kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.config import Params
+from apss_fusion.tracking.project import missed_existence, take_outcome
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE, UNKNOWN
 
 #: A track that would have been detected with this probability and was not, was missed.
 SHOULD_BE_SEEN = 0.5
-#: A detection with more than this is the track's own.
-OWN = 0.5
 #: Existence whose passing downwards is told to readers.
 _STEPS = (0.9, 0.5, 0.2)
 
@@ -50,8 +50,7 @@ def existence(c: int, look: Row, scratch: Scratch) -> tuple[float, float, int]:
         if scratch.e[e].p > OWN:
             own = e
     hit = min(hit, 1.0)
-    missed = scratch.c[c].r * (1.0 - scratch.c[c].seen) / (1.0 - scratch.c[c].r * scratch.c[c].seen)
-    return probability((1.0 - hit) * missed + hit), hit, own
+    return probability((1.0 - hit) * missed_existence(scratch.c[c]) + hit), hit, own
 
 
 @inline_kernel
@@ -98,6 +97,17 @@ def mix_state(c: int, r: float, hit: float, scratch: Scratch, t: float, d: Row) 
     d.x, d.y, d.z = moved(p.x, p.y, p.z, me, mn)
     d.a, d.b, d.t = p.a + ma, p.b + mb, t
     round_state(d)
+
+
+@lean_kernel
+def projected_state(c: int, t: float, scratch: Scratch, s: Row) -> None:
+    """Write the moments of the outcome of candidate c at time t into state row s, rounded."""
+    p, x = scratch.c[c].pred, scratch.outcome[c].posterior
+    s.ee, s.en, s.nn, s.ea, s.eb = x.ee, x.en, x.nn, x.ea, x.eb
+    s.na, s.nb, s.aa, s.ab, s.bb = x.na, x.nb, x.aa, x.ab, x.bb
+    s.x, s.y, s.z = moved(p.x, p.y, p.z, x.e, x.n)
+    s.a, s.b, s.t = p.a + x.a, p.b + x.b, t
+    round_state(s)
 
 
 @inline_kernel
@@ -162,6 +172,7 @@ def revise(
     s: Row,
     a: Row,
     b: Row,
+    h: NDArray[np.float64],
     c: int,
     look: Row,
     z: NDArray[np.void],
@@ -169,15 +180,31 @@ def revise(
     pairs: Pairs,
     scratch: Scratch,
 ) -> Revision:
-    """Apply the look to the rows s, a, b of candidate c. Where the new existence is below `recycle` only it is computed."""
+    """Apply the look to the rows s, a, b and histories h of candidate c.
+
+    Where the new existence is below `recycle` only it is computed.
+    """
     before = b.r
-    r, hit, own = existence(c, look, scratch)
-    # Whatever shaped the track counts for its marking: a detection that was most likely another's, and a miss.
-    shares = hit > 0.0 or scratch.c[c].seen > 0.0
+    projected = len(scratch.outcome) > 0
+    if projected:
+        o = scratch.outcome[c]
+        r, hit, own, shares = o.r, o.hit, whole(o.own), o.shares != 0
+    else:
+        r, hit, own = existence(c, look, scratch)
+        # Whatever shaped the track counts for its marking: a detection that was most likely another's, and a miss.
+        shares = hit > 0.0 or scratch.c[c].seen > 0.0
     if r < params.filter[0].recycle:
         return Revision(r, hit, own, True, shares)
     status = b.status
-    if hit > 0.0:
+    if projected:
+        if hit > 0.0 or scratch.outcome[c].moved:
+            projected_state(c, look.t, scratch, s)
+            copy_history(scratch.o_h[c], h)
+            take_outcome(c, scratch.outcome[c], a, b)
+        else:
+            # Missed: nothing but its existence, and who shaped it.
+            h[SOURCES] = scratch.outcome[c].sources
+    elif hit > 0.0:
         mix_state(c, r, hit, scratch, look.t, s)
         mix_identity(b, c, r, hit, z, params, scratch)
     b.r, b.tr = r, look.t
@@ -220,8 +247,16 @@ def settle_velocity(z: Row, variance: float, d: Row) -> None:
 
 
 @inline_kernel
-def found(s: Row, a: Row, b: Row, look: Row, z: Row, r: float, params: Params) -> None:
-    """Write the rows of a new track, founded by detection z with existence r; row a (altitude) has been cleared."""
+def found(
+    s: Row, a: Row, b: Row, h: NDArray[np.float64], look: Row, z: Row, r: float, params: Params, pairs: Pairs
+) -> None:
+    """Write the rows of a new track, founded by detection z with existence r; row a (altitude) has been cleared.
+
+    The set of the look's source alone is known.
+    """
+    clear_history(h)
+    if len(h):
+        h[SOURCES] = pairs.sets[find_pair(pairs.sets, 0, look.source)].value
     s.x, s.y, s.z, s.t = z.x, z.y, z.z, look.t
     s.ee, s.en, s.nn = z.ree, z.ren, z.rnn
     s.ea = s.eb = s.na = s.nb = 0.0

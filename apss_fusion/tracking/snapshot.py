@@ -7,6 +7,7 @@ from uuid import UUID
 
 import numpy as np
 
+from apss_fusion.estimation.history import SOURCES
 from apss_fusion.tracking import bank as banks
 from apss_fusion.tracking.records import bank_rows, contributors_of
 
@@ -27,6 +28,8 @@ def snapshot(filter: Filter) -> EngineState:
     rows = bank_rows(filter.bank, filter.track_id, slots)
     belief = rows.belief.copy()
     belief["attributes"] = 0
+    history = rows.history.copy()
+    history[:, SOURCES : SOURCES + 1] = 0.0
     entries = contributors_of(rows, filter.bank.pool, filter.register)
     tracks = {}
     for k, track_id in enumerate(rows.track_id):
@@ -37,7 +40,11 @@ def snapshot(filter: Filter) -> EngineState:
             sorted(filter.register.set_members(int(rows.sources[k]))),
         )
         tracks[str(UUID(bytes=track_id.tobytes()))] = (
-            rows.state[k].tobytes() + rows.altitude[k].tobytes() + belief[k].tobytes() + repr(beside).encode()
+            rows.state[k].tobytes()
+            + rows.altitude[k].tobytes()
+            + belief[k].tobytes()
+            + history[k].tobytes()
+            + repr(beside).encode()
         )
     table = filter.work.intensity.cells
     written = table[(table["key"] != 0) & (table["written"] != 0)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import N_CELLS
 from apss_fusion.estimation.altitude import altitude_at
+from apss_fusion.estimation.history import clear_history
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
@@ -21,6 +22,7 @@ from apss_fusion.tracking.bank import (
     N_FREE,
     STAMP,
     hang_identity,
+    release_slot,
     take_slot,
 )
 from apss_fusion.tracking.cover import note_reads, thin_cover
@@ -28,8 +30,17 @@ from apss_fusion.tracking.filing import COAST, END, existence_at, file_track, ne
 from apss_fusion.tracking.intensity import cell_key, cell_of, write
 from apss_fusion.tracking.ledger import add_ledger, hang_afresh
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, microseconds, publish
-from apss_fusion.tracking.revise import found, revise
+from apss_fusion.tracking.revise import found, projected_state, revise
 from apss_fusion.tracking.rows import COASTING, LOST, NO_REASON, TERMINATED
+from apss_fusion.tracking.undetected import (
+    ON,
+    count_born,
+    found_from_mixture,
+    give_back,
+    holds_more,
+    note_founded,
+    thin,
+)
 from apss_fusion.tracking.weighing import associate, candidates, room_for, weigh_look
 from apss_fusion.tracking.window.apply import set_end
 from apss_fusion.tracking.window.log import put_write
@@ -146,19 +157,23 @@ def one_look(w: Work, look: Row, z: NDArray[np.void], q: int) -> int:
     w.scratch.missing[0, 0] = 0
     if len(z) > len(w.scratch.d):
         return NEED_SCRATCH
+    if w.undetected.n[ON] and not holds_more(w.undetected, len(w.scratch.c) + len(z)):
+        return NEED_INTENSITY
     n = candidates(w, look, z, False)
     if n < 0:
         return -n
     n = weigh_look(w, look, z, n, -1)
     if n < 0:
         return -n
-    associate(w, n, len(z))
+    associate(w, look, z, n)
     need = room_for(w, look, z, n)
     if need != DONE:
         return need
     kept = w.window.n[KEPT] != 0
     if kept:
         record_detections(w, q, z, n)
+    if w.undetected.n[ON]:
+        thin(w.undetected, look.p_detect)
     masses = _revise_all(w, look, z, n, q)
     masses = _found_all(w, look, z, q, masses)
     _write_intensity(w, look, z, q, masses)
@@ -176,19 +191,27 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int) -> int:
         i = s.c[c].slot
         b = bank.belief[i]
         old1, old2 = b.id1, b.id2
-        result = revise(bank.state[i], bank.altitude[i], b, c, look, z, w.params, w.pairs, s)
+        result = revise(bank.state[i], bank.altitude[i], b, bank.history[i], c, look, z, w.params, w.pairs, s)
         own = -1
         if result.own >= 0:
             own = s.e[result.own].detection
         ended = result.r < w.params.filter[0].recycle
-        add_ledger(w, i, look, own >= 0 and not ended, result.shares)
+        if ended:
+            clear_history(bank.history[i])
+        add_ledger(w, i, look, own >= 0 and not ended, result.shares, bank.history[i])
         if w.window.n[KEPT]:
             record_touch(w, i, q, c, own, result, old1, old2)
         else:
             bank.link[i].changed = 1
         evidence = out.n[EVIDENCES]
         if ended:
-            if result.r >= w.params.filter[0].recycle_mass_min:
+            if w.undetected.n[ON]:
+                if len(s.outcome):
+                    projected_state(c, look.t, s, bank.state[i])
+                    give_back(w.undetected, bank.state[i], result.r)
+                else:
+                    give_back(w.undetected, s.c[c].pred, result.r)
+            elif result.r >= w.params.filter[0].recycle_mass_min:
                 p = s.c[c].pred
                 masses = _mass(w, masses, result.r, p.x, p.y, p.z, b.domain, b.key, False)
             if bank.link[i].told and told:
@@ -248,17 +271,22 @@ def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, masses: int) -> 
     for j in range(len(z)):
         r = probability(s.d[j].p_new * s.d[j].birth)
         if r < w.params.filter[0].recycle:
-            if not look.cooperative and r >= w.params.filter[0].recycle_mass_min:
+            if w.undetected.n[ON]:
+                _give_back_unborn(w, look, z[j], r)
+            elif not look.cooperative and r >= w.params.filter[0].recycle_mass_min:
                 if w.window.n[KEPT]:
                     w.window.heard[look.first + j].mass = r
                 masses = _mass(w, masses, r, z[j].x, z[j].y, z[j].z, z[j].domain, np.uint64(j), True)
             continue
         i = take_slot(bank)
-        found(bank.state[i], bank.altitude[i], bank.belief[i], look, z[j], r, w.params)
+        found(bank.state[i], bank.altitude[i], bank.belief[i], bank.history[i], look, z[j], r, w.params, w.pairs)
+        if w.undetected.n[ON]:
+            found_from_mixture(w, i, z[j])
+            note_founded(w, i)
         if w.window.n[KEPT]:
             record_founding(w, i, q, j)
         hang_identity(bank.belief[i].id1, 0, i, bank.link, bank.identity, bank.counters)
-        add_ledger(w, i, look, True, True)
+        add_ledger(w, i, look, True, True, bank.history[i])
         name_later(w, i, look.first + j)
         file_track(w, i, bank.state[i], look.t)
         if w.params.filter[0].tentative and w.window.n[TOLD]:
@@ -271,6 +299,17 @@ def _found_all(w: Work, look: Row, z: NDArray[np.void], q: int, masses: int) -> 
     return masses
 
 
+@inline_kernel
+def _give_back_unborn(w: Work, look: Row, z: Row, r: float) -> None:
+    """Give the existence r of an object that detection z would found back to the mixture."""
+    i = take_slot(w.bank)
+    bank = w.bank
+    found(bank.state[i], bank.altitude[i], bank.belief[i], bank.history[i], look, z, r, w.params, w.pairs)
+    found_from_mixture(w, i, z)
+    give_back(w.undetected, bank.state[i], r)
+    release_slot(bank, i)
+
+
 @lean_kernel
 def name_later(w: Work, i: int, detection: int) -> None:
     """Track i was founded by a detection: it gets its name from that once the call ends."""
@@ -281,6 +320,9 @@ def name_later(w: Work, i: int, detection: int) -> None:
 @inline_kernel
 def _write_intensity(w: Work, look: Row, z: NDArray[np.void], q: int, masses: int) -> None:
     """Thin the cells that the look covered, then add the recycled masses in the order in which they came."""
+    if w.undetected.n[ON]:
+        count_born(w)
+        return
     kept = w.window.n[KEPT] != 0
     if kept:
         note_reads(w, look, z, q, len(z))

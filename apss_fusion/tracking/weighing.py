@@ -22,14 +22,16 @@ from apss_fusion.association.edges import (
     note_missing,
     reference,
     unhang_detections,
+    weigh,
 )
 from apss_fusion.association.pairs import find_pair
-from apss_fusion.association.scratch import Scratch
+from apss_fusion.association.scratch import OWN, Scratch
+from apss_fusion.estimation.history import predict_history
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability, significant
 from apss_fusion.geodesy.polygon import chance_inside_with
 from apss_fusion.geodesy.wgs84 import MEAN_RADIUS_M
-from apss_fusion.kernels import Row, inline_kernel, lean_kernel
+from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.bank import (
     HEAP,
     IDENTITIES,
@@ -38,13 +40,14 @@ from apss_fusion.tracking.bank import (
 )
 from apss_fusion.tracking.filing import existence_at
 from apss_fusion.tracking.intensity import cell_key, cell_of, density
+from apss_fusion.tracking.project import project_look
 from apss_fusion.tracking.propose import COVERS, RINGS, VERTICES, propose_near, propose_under, reach_of
 from apss_fusion.tracking.publish import (
     CONTRIBUTORS,
     EVIDENCES,
     ROWS,
 )
-from apss_fusion.tracking.revise import OWN
+from apss_fusion.tracking.undetected import DOMAIN, ON, advance, first_detections
 from apss_fusion.tracking.window.log import density_before
 from apss_fusion.tracking.window.rows import KEPT
 from apss_fusion.tracking.window.touches import window_holds
@@ -148,6 +151,8 @@ def prepare_detections(w: Work, look: Row, z: NDArray[np.void], past: int) -> No
     past: number of the look in the window, of whose time the intensity is read; -1 for that of now.
     """
     s = w.scratch
+    if w.undetected.n[ON]:
+        advance(w.undetected, look.t, w.params.domain[w.undetected.n[DOMAIN]], s.spare[0].state)
     for j in range(len(z)):
         d = w.params.domain[z[j].domain]
         s.d[j].log_ref = reference(look, z[j], d)
@@ -164,7 +169,9 @@ def prepare_detections(w: Work, look: Row, z: NDArray[np.void], past: int) -> No
 @lean_kernel
 def expected_density(w: Work, look: Row, z: Row, cell: np.uint64, past: int) -> float:
     """Density of first detections at detection z that the look expects, 1/m^2, from the intensity before it."""
-    if past < 0:
+    if w.undetected.n[ON]:
+        undetected = first_detections(w.undetected, z, w.params.filter[0].gate, w.scratch.spare[0].posterior)
+    elif past < 0:
         undetected = density(w.intensity, w.params, cell, z.domain, look.t)
     else:
         undetected = density_before(w, cell_key(cell, z.domain), past)
@@ -222,6 +229,16 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
             continue
         d = w.params.domain[b.domain]
         predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c[kept].pred)
+        predict_history(
+            bank.history[i],
+            bank.state[i],
+            s.c[kept].pred,
+            d,
+            w.params.factors,
+            w.params.filter[0].least_factor,
+            s.c_h[kept],
+            s.spare[0].state,
+        )
         s.c[kept].slot = i
         s.c[kept].r = existence_at(b, d, look.t)
         s.c[kept].seen = 0.0
@@ -259,6 +276,46 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
 
 
 @lean_kernel
+def weigh_one(
+    w: Work,
+    look: Row,
+    s: Row,
+    a: Row,
+    b: Row,
+    h: NDArray[np.float64],
+    p: Row,
+    r: float,
+    z: Row,
+    log_ref: float,
+) -> float:
+    """Weight of detection z for a track with rows s, a, b and histories h, predicted to p; its posterior goes into a spare row."""
+    d, spare = w.params.domain[b.domain], w.scratch.spare
+    # The last rows of histories are nobody's.
+    histories = w.scratch.c_h[len(w.scratch.c_h) - 1]
+    predict_history(h, s, p, d, w.params.factors, w.params.filter[0].least_factor, histories, spare[0].state)
+    return weigh(
+        w.params.filter[0],
+        d,
+        w.pairs,
+        look,
+        s,
+        a,
+        b,
+        p,
+        r,
+        z,
+        log_ref,
+        w.scratch.missing,
+        spare[0],
+        spare[1].posterior,
+        histories,
+        w.scratch.e_h[len(w.scratch.e_h) - 1],
+        w.scratch.mix,
+        w.scratch.group,
+    )
+
+
+@lean_kernel
 def weigh_look(w: Work, look: Row, z: NDArray[np.void], n: int, past: int) -> int:
     """Weigh n candidates against the detections; those that the look touches stay. How many, or minus what is needed."""
     prepare_detections(w, look, z, past)
@@ -270,23 +327,32 @@ def weigh_look(w: Work, look: Row, z: NDArray[np.void], n: int, past: int) -> in
 
 
 @inline_kernel
-def associate(w: Work, n: int, m: int) -> int:
-    """Clusters of n candidates and m detections, and their marginals; how many clusters hold tracks."""
-    for j in range(m):
+def associate(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
+    """Clusters of n candidates and the detections, their marginals and, where histories are kept, their projection.
+
+    How many clusters hold tracks.
+    """
+    for j in range(len(z)):
         w.scratch.d[j].p_new = 1.0
-    count = clusters(n, m, w.scratch)
+    count = clusters(n, len(z), w.scratch)
     marginals(count, w.scratch, w.params.filter[0].sweeps)
+    if len(w.scratch.outcome):
+        project_look(w, look, z, n)
     return count
 
 
 @lean_kernel
 def note_missing_pairs(w: Work, look: Row, z: NDArray[np.void], n: int) -> None:
-    """Note the pairs that revising the n candidates needs and that are not known."""
+    """Note the pairs that revising the n candidates, and founding, need and that are not known."""
     s = w.scratch
+    if len(s.outcome) and len(z) and find_pair(w.pairs.sets, 0, look.source) < 0:
+        note_missing(s.missing, SOURCES, 0, look.source)
     for c in range(n):
         own = own_detection(c, s)
         if own >= 0:
-            a, b = w.bank.belief[s.c[c].slot].attributes, z[own].attributes
+            a, b = whole(w.bank.belief[s.c[c].slot].attributes), z[own].attributes
+            if len(s.outcome) and s.outcome[c].source != c:
+                a = s.outcome[c].attributes
             if a and b and a != b and find_pair(w.pairs.attributes, a, b) < 0:
                 note_missing(s.missing, ATTRIBUTES, a, b)
 
@@ -295,6 +361,9 @@ def note_missing_pairs(w: Work, look: Row, z: NDArray[np.void], n: int) -> None:
 def own_detection(c: int, s: Scratch) -> int:
     """The detection that most likely is candidate c's own, or -1."""
     own = -1
+    if len(s.outcome):
+        e = s.outcome[c].own
+        return whole(s.e[e].detection if e >= 0 else -1)
     for e in range(s.c[c].edge, s.c[c + 1].edge):
         if s.e[e].p > OWN:
             own = s.e[e].detection

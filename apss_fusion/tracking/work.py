@@ -16,6 +16,7 @@ from apss_fusion.tracking.config import Params
 from apss_fusion.tracking.intensity import Intensity
 from apss_fusion.tracking.propose import Feet
 from apss_fusion.tracking.publish import Output
+from apss_fusion.tracking.undetected import Undetected
 from apss_fusion.tracking.window.rows import Window
 
 #: What a call needs before it can go on.
@@ -55,6 +56,7 @@ class Work(NamedTuple):
     born: NDArray[np.int64]  # (slot, detection) of the tracks founded in this call, and in row 0 their number
     mass: NDArray[np.void]  # MASS rows
     window: Window
+    undetected: Undetected
 
 
 @lean_kernel

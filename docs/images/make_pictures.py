@@ -161,8 +161,8 @@ def draw_existence() -> None:
     axes.step(minutes, curves["inside"], where="post", color=ORANGE, label="inside them, and not seen")
     for m in empty:
         axes.axvline(m, color=GREY, linewidth=0.8, linestyle=":")
-    axes.axhline(Config.of().filter.recycle, color=GREY, linewidth=0.8)
-    axes.text(1, Config.of().filter.recycle + 0.02, "below this the track ends", fontsize=8, color="#555555")
+    axes.axhline(Config.of().tracking.recycle, color=GREY, linewidth=0.8)
+    axes.text(1, Config.of().tracking.recycle + 0.02, "below this the track ends", fontsize=8, color="#555555")
     axes.set_ylim(0.0, 1.05)
     axes.set_xlabel("minutes (dotted: a look at one of them, without a detection)")
     axes.set_ylabel("existence_prob")

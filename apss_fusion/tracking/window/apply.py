@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.estimation.history import clear_history, copy_history, same_history
 from apss_fusion.estimation.motion import predict
 from apss_fusion.estimation.rounding import probability
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
@@ -77,13 +78,17 @@ def _revise_one(
     i, k = whole(win.slot[row]), whole(win.slot_touch[row])
     b = desk.bank.belief[row]
     old1, old2 = b.id1, b.id2
-    result = revise(desk.bank.state[row], desk.bank.altitude[row], b, c, look, z, w.params, w.pairs, s)
+    history = desk.bank.history[row]
+    result = revise(desk.bank.state[row], desk.bank.altitude[row], b, history, c, look, z, w.params, w.pairs, s)
     ended = result.r < w.params.filter[0].recycle
     was = k >= 0
     if was:
-        win.old[0] = win.touch[k]
+        _keep_old(win, k)
     else:
         k = new_touch(win, i, q, version_before(win, i, q))
+    if ended:
+        clear_history(history)
+    copy_history(history, win.touch_history[k])
     v = win.touch[k]
     win.touch[k]["altitude"] = desk.bank.altitude[row]
     win.touch[k]["belief"] = desk.bank.belief[row]
@@ -119,7 +124,13 @@ def _differs(win: Window, k: int) -> bool:
     for x in range(ROW_WORDS):
         if win.touch_words[k, x] != win.old_words[0, x]:
             return True
-    return False
+    return not same_history(win.touch_history[k], win.old_history[0])
+
+
+@lean_kernel
+def _keep_old(win: Window, k: int) -> None:
+    win.old[0] = win.touch[k]
+    copy_history(win.touch_history[k], win.old_history[0])
 
 
 @inline_kernel
@@ -201,7 +212,7 @@ def _found_one(w: Work, desk: Work, look: Row, z: Row, q: int, j: int, cluster: 
         # The slot of a track that this detection has founded stays its own while the track's later versions wait to go.
         k = version_at(win, i, q)
         if k >= 0:
-            win.old[0] = win.touch[k]
+            _keep_old(win, k)
     if founds:
         if i < 0:
             i = take_slot(w.bank)
@@ -217,7 +228,7 @@ def _found_one(w: Work, desk: Work, look: Row, z: Row, q: int, j: int, cluster: 
         v = win.touch[k]
         a = v.altitude
         a.h = a.w = a.hh = a.hw = a.ww = a.t = 0.0
-        found(v.state, a, v.belief, look, z, r, w.params)
+        found(v.state, a, v.belief, win.touch_history[k], look, z, r, w.params, w.pairs)
         v.flags, v.detection = BORN | SHARES, number
         if not was:
             note_carrier(win, i, v.belief.id1)
@@ -260,6 +271,7 @@ def note_change(w: Work, i: int, q: int) -> None:
     win.change[c]["state"] = w.bank.state[i]
     win.change[c]["altitude"] = w.bank.altitude[i]
     win.change[c]["belief"] = w.bank.belief[i]
+    copy_history(w.bank.history[i], win.change_history[c])
     row = win.change[c]
     row.from_us, row.track, row.alive = win.look[q].time_us, i, w.bank.link[i].alive
     row.weight, row.detection = 0.0, -1
@@ -284,7 +296,7 @@ def carry_on(w: Work, i: int, q: int) -> None:
         end, _ = end_by_itself(w, v.state, v.belief, end)
         until = min(end, win.look[stop].t if stop >= 0 else end)
         file_past(w, k, min(win.look[q].t, until), until)
-        stop = first_touched(w, v.state, v.altitude, v.belief, q, stop, end)
+        stop = first_touched(w, v.state, v.altitude, v.belief, win.touch_history[k], q, stop, end)
     if stop >= 0:
         # What it leaves at its end follows when that look has been visited.
         wait(win, stop, i, 0)

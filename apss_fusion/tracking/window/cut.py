@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import N_CELLS
 from apss_fusion.association.pairs import find_pair
+from apss_fusion.estimation.history import SOURCES
 from apss_fusion.kernels import inline_kernel, kernel, whole
 from apss_fusion.tracking.bank import POOL_FREE, free_contributors, release_slot, take_entry
 from apss_fusion.tracking.filing import settle_row
@@ -108,7 +109,10 @@ def _add_to_base(w: Work, i: int, k: int) -> None:
     win, bank = w.window, w.bank
     track, v = win.track[i], win.touch[k]
     look = win.look[v.look]
-    if v.flags & SHARES:
+    kept = win.touch_history[k]
+    if len(kept) and kept[SOURCES] > 0.0:
+        track.base_sources = whole(kept[SOURCES])
+    elif v.flags & SHARES:
         track.base_sources = w.pairs.sets[find_pair(w.pairs.sets, whole(track.base_sources), look.source)].value
     if v.detection < 0:
         return

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, intern
 from apss_fusion.association.edges import EARTH_SQ_M2, reference, weigh
@@ -25,7 +26,7 @@ from apss_fusion.tracking.filing import (
     settle_row,
 )
 from apss_fusion.tracking.propose import reach_of
-from apss_fusion.tracking.weighing import chance_seen
+from apss_fusion.tracking.weighing import chance_seen, weigh_one
 from apss_fusion.tracking.window.lists import append, head_of, precedes
 from apss_fusion.tracking.window.rows import (
     AT_LEVEL,
@@ -76,7 +77,7 @@ def enter_look(w: Work, q: int) -> None:
 
 
 @lean_kernel
-def touches(w: Work, s: Row, a: Row, b: Row, q: int, j: int) -> bool:
+def touches(w: Work, s: Row, a: Row, b: Row, h: NDArray[np.float64], q: int, j: int) -> bool:
     """Whether the rows s, a, b of a track touch look q through its detection j (-1: its footprint), as it was weighed."""
     win = w.window
     look = win.look[q]
@@ -99,9 +100,7 @@ def touches(w: Work, s: Row, a: Row, b: Row, q: int, j: int) -> bool:
     r = existence_at(b, d, look.t)
     log_ref = reference(look, z, w.params.domain[z.domain])
     w.scratch.missing[0, 0] = 0
-    weight = weigh(
-        f, d, w.pairs, look, s, a, b, x.state, r, z, log_ref, w.scratch.missing, w.scratch.spare[0], x.posterior
-    )
+    weight = weigh_one(w, look, s, a, b, h, x.state, r, z, log_ref)
     if w.scratch.missing[0, 0]:
         # What the pair makes of it is learned when the look is visited.
         w.scratch.missing[0, 0] = 0
@@ -110,18 +109,18 @@ def touches(w: Work, s: Row, a: Row, b: Row, q: int, j: int) -> bool:
 
 
 @lean_kernel
-def _try(w: Work, s: Row, a: Row, b: Row, q: int, j: int, after: int, best: int) -> int:
+def _try(w: Work, s: Row, a: Row, b: Row, h: NDArray[np.float64], q: int, j: int, after: int, best: int) -> int:
     """Look q if it comes after look `after`, before look `best`, and is touched; else `best`."""
     win = w.window
     if not win.seen[q].alive or not win.seen[q].fused or not precedes(win, after, q):
         return best
     if best >= 0 and not precedes(win, q, best):
         return best
-    return q if touches(w, s, a, b, q, j) else best
+    return q if touches(w, s, a, b, h, q, j) else best
 
 
 @inline_kernel
-def first_touched(w: Work, s: Row, a: Row, b: Row, after: int, stop: int, until: float) -> int:
+def first_touched(w: Work, s: Row, a: Row, b: Row, h: NDArray[np.float64], after: int, stop: int, until: float) -> int:
     """The first look after look `after` and before look `stop` that a track with these rows touches; `stop` for none.
 
     stop: -1 for all there are. until: when the track ends.
@@ -135,7 +134,7 @@ def first_touched(w: Work, s: Row, a: Row, b: Row, after: int, stop: int, until:
     for moment in range(math.floor(start / _FOOTPRINT_S), math.floor(end / _FOOTPRINT_S) + 1):
         node = head_of(win, FOOTPRINT, 0, moment, np.uint64(0))
         while node >= 0:
-            best = _try(w, s, a, b, whole(win.node[node].a), whole(-1), after, best)
+            best = _try(w, s, a, b, h, whole(win.node[node].a), whole(-1), after, best)
             node = whole(win.node[node].next)
     for which in range(2):
         identity = b.id1 if which == 0 else b.id2
@@ -143,13 +142,15 @@ def first_touched(w: Work, s: Row, a: Row, b: Row, after: int, stop: int, until:
             for moment in range(math.floor(start / _IDENTITY_S), math.floor(end / _IDENTITY_S) + 1):
                 node = head_of(win, IDENTITY, 0, moment, identity)
                 while node >= 0:
-                    best = _try(w, s, a, b, whole(win.node[node].a), whole(win.node[node].b), after, best)
+                    best = _try(w, s, a, b, h, whole(win.node[node].a), whole(win.node[node].b), after, best)
                     node = whole(win.node[node].next)
-    return _first_near(w, s, a, b, after, best, start, until)
+    return _first_near(w, s, a, b, h, after, best, start, until)
 
 
 @lean_kernel
-def _first_near(w: Work, s: Row, a: Row, b: Row, after: int, best: int, start: float, last: float) -> int:
+def _first_near(
+    w: Work, s: Row, a: Row, b: Row, h: NDArray[np.float64], after: int, best: int, start: float, last: float
+) -> int:
     """As `first_touched`, of detections near the track: step of time by step of time, in wider cells as its gate widens."""
     win, cells, d = w.window, w.cells, w.params.domain[b.domain]
     sigmas = math.sqrt(w.params.filter[0].gate)
@@ -173,19 +174,19 @@ def _first_near(w: Work, s: Row, a: Row, b: Row, after: int, best: int, start: f
         cid = whole(intern(cells, key, x, y, z, w.scratch.digits))
         if cid < 0:
             # No room for another cell: what lies in it is not known either, so everything is asked.
-            return _first_anywhere(w, s, a, b, after, best, t, end)
+            return _first_anywhere(w, s, a, b, h, after, best, t, end)
         for _ in range(level):
             cid = whole(cells.row[cid].parent)
         moment = math.floor(t / STEP_S[level])
         if level == GLOBE_LEVEL:
-            best = _first_anywhere(w, s, a, b, after, best, t, until)
+            best = _first_anywhere(w, s, a, b, h, after, best, t, until)
         else:
-            best = _first_in(w, s, a, b, AT_LEVEL, level, moment, cid, need, x, y, z, after, best)
+            best = _first_in(w, s, a, b, h, AT_LEVEL, level, moment, cid, need, x, y, z, after, best)
         for above in range(level + 1, GLOBE_LEVEL + 1):
             cid = whole(cells.row[cid].parent)
             if win.n[NATIVES + above] > 0 and ENTERED[above]:
                 moment = math.floor(t / STEP_S[above])
-                best = _first_in(w, s, a, b, NATIVE, above, moment, cid, need, x, y, z, after, best)
+                best = _first_in(w, s, a, b, h, NATIVE, above, moment, cid, need, x, y, z, after, best)
         # Where the end is that of the step too, looks of that very moment lie in the next one.
         if until >= end and (t == until or until < (math.floor(t / STEP_S[level]) + 1.0) * STEP_S[level]):
             return best
@@ -198,6 +199,7 @@ def _first_in(
     s: Row,
     a: Row,
     b: Row,
+    h: NDArray[np.float64],
     kind: int,
     level: int,
     moment: int,
@@ -217,23 +219,25 @@ def _first_in(
         node = head_of(win, kind, level, moment, row[near].key)
         while node >= 0:
             q, j = whole(win.node[node].a), whole(win.node[node].b)
-            h = win.detection[win.look[q].first + j]
-            dx, dy, dz = h.x - x, h.y - y, h.z - z
-            far = need + math.sqrt(gate * (h.ree + h.rnn))
-            if h.dt != 0.0 or (dx * dx + dy * dy + dz * dz) * EARTH_SQ_M2 < 1.05 * far * far:
-                best = _try(w, s, a, b, q, j, after, best)
+            seen = win.detection[win.look[q].first + j]
+            dx, dy, dz = seen.x - x, seen.y - y, seen.z - z
+            far = need + math.sqrt(gate * (seen.ree + seen.rnn))
+            if seen.dt != 0.0 or (dx * dx + dy * dy + dz * dz) * EARTH_SQ_M2 < 1.05 * far * far:
+                best = _try(w, s, a, b, h, q, j, after, best)
             node = whole(win.node[node].next)
     return best
 
 
 @lean_kernel
-def _first_anywhere(w: Work, s: Row, a: Row, b: Row, after: int, best: int, t: float, until: float) -> int:
+def _first_anywhere(
+    w: Work, s: Row, a: Row, b: Row, h: NDArray[np.float64], after: int, best: int, t: float, until: float
+) -> int:
     """As `first_touched`, of all looks from time t to time `until`: for a gate that no ring of cells holds."""
     win = w.window
     for q in range(len(win.seen)):
         if win.seen[q].alive and t <= win.look[q].t <= until:
             for j in range(win.look[q].count):
-                best = _try(w, s, a, b, q, j, after, best)
+                best = _try(w, s, a, b, h, q, j, after, best)
     return best
 
 

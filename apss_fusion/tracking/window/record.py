@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from apss_fusion.estimation.history import copy_history
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.revise import Revision
 from apss_fusion.tracking.window.rows import BORN, ENDED, SHARES
@@ -61,6 +62,7 @@ def keep_rows(w: Work, k: int, i: int) -> None:
     w.window.touch[k]["state"] = w.bank.state[i]
     w.window.touch[k]["altitude"] = w.bank.altitude[i]
     w.window.touch[k]["belief"] = w.bank.belief[i]
+    copy_history(w.bank.history[i], w.window.touch_history[k])
 
 
 @inline_kernel

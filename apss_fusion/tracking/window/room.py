@@ -66,8 +66,8 @@ class WindowRoom(Filter):
     def __init__(self, config: Config, register: Register, attributes: Attributes, lags: Lags) -> None:
         super().__init__(config, register, attributes, lags)
         self._store = FootprintStore(self._footprints)
-        self._desk = banks.new_bank(1024)
-        self.work = self.work._replace(window=new_window(len(self.bank.link), 4096))
+        self._desk = banks.new_bank(1024, config.histories)
+        self.work = self.work._replace(window=new_window(len(self.bank.link), 4096, config.histories))
 
     def arena(self) -> LookBatch:
         """The window's looks as a batch."""
@@ -95,6 +95,7 @@ class WindowRoom(Filter):
         win = win._replace(
             touch=touch,
             touch_words=words(touch),
+            touch_history=longer(win.touch_history, tracks + len(win.touch)),
             node=longer(win.node, 2 * tracks + len(win.node)),
             filed=longer(win.filed, 2 * tracks + len(win.filed)),
             write=longer(win.write, cells + len(win.write)),
@@ -131,6 +132,7 @@ class WindowRoom(Filter):
         for name in ("touch", "change"):
             if name in new:
                 new[f"{name}_words"] = words(new[name])
+                new[f"{name}_history"] = longer(getattr(win, f"{name}_history"), len(new[name]))
         self.work = self.work._replace(window=win._replace(**new))
         keys = 2 * int(n[BUCKETS] + nodes + 2 * touches)
         if keys > len(win.bucket):
@@ -139,7 +141,7 @@ class WindowRoom(Filter):
     def _size_desk(self, rows: int) -> None:
         """Room for so many tracks or detections on the desk."""
         if len(self._desk.state) < rows:
-            self._desk = banks.new_bank(rows)
+            self._desk = banks.new_bank(rows, self._histories)
         win = self.work.window
         names = ("slot", "slot_touch", "marked", "desk", "picked", "differing")
         small = [name for name in names if len(getattr(win, name)) < rows]
@@ -266,13 +268,14 @@ class WindowRoom(Filter):
             "write": n[WRITES],
         }
         sizes = {name: getattr(win, name).dtype.itemsize for name in used}
+        sizes["touch"] += 8 * win.touch_history.shape[1]
         tracks = len(self.bank.link) - int(self.bank.counters[banks.N_FREE])
         return int(sum(count * sizes[name] for name, count in used.items())) + tracks * TRACKED.itemsize
 
 
 def longer(rows: NDArray[Any], length: int) -> NDArray[Any]:
     """The rows in an array of twice the length, or of this one."""
-    out = np.zeros(max(2 * len(rows), length), rows.dtype)
+    out = np.zeros((max(2 * len(rows), length), *rows.shape[1:]), rows.dtype)
     out[: len(rows)] = rows
     return out
 

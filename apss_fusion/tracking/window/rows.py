@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.altitude import ALTITUDE
+from apss_fusion.estimation.history import row_width
 from apss_fusion.estimation.motion import STATE
 from apss_fusion.tracking.rows import BELIEF, DETECTION, LOOK
 
@@ -164,6 +165,8 @@ class Window(NamedTuple):
     track: NDArray[np.void]
     touch: NDArray[np.void]
     touch_words: NDArray[np.uint64]  # the same memory as `touch`
+    touch_history: NDArray[np.float64]  # histories by touch, and by change
+    change_history: NDArray[np.float64]
     filed: NDArray[np.void]
     node: NDArray[np.void]
     bucket: NDArray[np.void]
@@ -180,6 +183,7 @@ class Window(NamedTuple):
     differing: NDArray[np.int64]  # tracks that differ at the look in work; later the order of CHANGE rows
     old: NDArray[np.void]  # a TOUCH row to work in
     old_words: NDArray[np.uint64]  # the same memory
+    old_history: NDArray[np.float64]
 
 
 def words(rows: NDArray[np.void]) -> NDArray[np.uint64]:
@@ -187,8 +191,12 @@ def words(rows: NDArray[np.void]) -> NDArray[np.uint64]:
     return rows.view(np.uint64).reshape(len(rows), rows.dtype.itemsize // 8)
 
 
-def new_window(tracks: int, looks: int = 0) -> Window:
-    """An empty window with room for so many looks, beside a bank of so many tracks; without room for any, it is not kept."""
+def new_window(tracks: int, looks: int = 0, histories: int = 0) -> Window:
+    """An empty window with room for so many looks, beside a bank of so many tracks with so many histories each.
+
+    Without room for any look, it is not kept.
+    """
+    width = row_width(histories)
     touch, change, old = np.zeros(2 * looks, TOUCH), np.zeros(looks, CHANGE), np.zeros(1, TOUCH)
     n = np.zeros(SCALARS, np.int64)
     n[[TOUCH_FREE, WRITE_FREE, NEWEST]] = -1
@@ -207,6 +215,8 @@ def new_window(tracks: int, looks: int = 0) -> Window:
         track=track,
         touch=touch,
         touch_words=words(touch),
+        touch_history=np.zeros((2 * looks, width)),
+        change_history=np.zeros((looks, width)),
         filed=np.zeros(2 * looks, FILED),
         node=np.zeros(16 * looks, NODE),
         bucket=np.zeros(1 << max(4, (16 * looks).bit_length()), BUCKET),
@@ -223,6 +233,7 @@ def new_window(tracks: int, looks: int = 0) -> Window:
         differing=np.zeros(2 * desk, np.int64),
         old=old,
         old_words=words(old),
+        old_history=np.zeros((1, width)),
     )
 
 

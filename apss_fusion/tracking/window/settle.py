@@ -8,6 +8,8 @@ from apss_fusion.association.cell_table import N_CELLS
 from apss_fusion.association.edges import SOURCES, note_missing
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.estimation.altitude import altitude_at
+from apss_fusion.estimation.history import SOURCES as HISTORY_SOURCES
+from apss_fusion.estimation.history import copy_history, same_history
 from apss_fusion.estimation.motion import predict
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.bank import (
@@ -107,7 +109,10 @@ def _room(w: Work, i: int) -> int:
         v = win.touch[k]
         if v.look >= 0:
             entries += v.detection >= 0
-            if v.flags & SHARES:
+            kept = win.touch_history[k]
+            if len(kept) and kept[HISTORY_SOURCES] > 0.0:
+                sources = whole(kept[HISTORY_SOURCES])
+            elif v.flags & SHARES:
                 s = find_pair(w.pairs.sets, sources, whole(win.look[v.look].source))
                 if s < 0:
                     note_missing(w.scratch.missing, SOURCES, sources, whole(win.look[v.look].source))
@@ -151,6 +156,7 @@ def _settle_one(w: Work, c: int, q: int) -> None:
         bank.state[i] = win.touch[last]["state"]
         bank.altitude[i] = win.touch[last]["altitude"]
         bank.belief[i] = win.touch[last]["belief"]
+        copy_history(win.touch_history[last], bank.history[i])
         if lives:
             bank.belief[i].status = win.old[0].belief.status
         fold_ledger(w, i)
@@ -192,7 +198,8 @@ def fold_ledger(w: Work, i: int) -> None:
     while v >= 0:
         touch = win.touch[v]
         if touch.look >= 0:
-            add_ledger(w, i, win.look[touch.look], touch.detection >= 0, touch.flags & SHARES != 0)
+            shares = touch.flags & SHARES != 0
+            add_ledger(w, i, win.look[touch.look], touch.detection >= 0, shares, win.touch_history[v])
         v = whole(touch.after)
 
 
@@ -246,7 +253,7 @@ def _differs_from_bank(w: Work, c: int, i: int) -> bool:
     for x in range(ROW_WORDS):
         if win.change_words[c, x] != win.old_words[0, x]:
             return True
-    return False
+    return not same_history(win.change_history[c], w.bank.history[i])
 
 
 @lean_kernel

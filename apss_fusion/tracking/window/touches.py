@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from apss_fusion.estimation.history import same_history
 from apss_fusion.kernels import Row, lean_kernel, whole
 from apss_fusion.tracking.filing import settle_row
 from apss_fusion.tracking.window.lists import append, precedes
@@ -168,7 +169,7 @@ def same_rows(win: Window, k: int, m: int) -> bool:
     for x in range(ROW_WORDS):
         if win.touch_words[k, x] != win.touch_words[m, x]:
             return False
-    return True
+    return same_history(win.touch_history[k], win.touch_history[m])
 
 
 @lean_kernel

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import N_CELLS
-from apss_fusion.association.edges import EARTH_SQ_M2, reference, weigh
+from apss_fusion.association.edges import EARTH_SQ_M2, reference
+from apss_fusion.estimation.history import clear_history, copy_history
 from apss_fusion.estimation.motion import predict, reach_m
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.bank import N_FREE, STAMP
@@ -28,6 +29,7 @@ from apss_fusion.tracking.weighing import (
     note_missing_pairs,
     sort_by_key,
     weigh_look,
+    weigh_one,
     written_cells,
 )
 from apss_fusion.tracking.window.apply import apply_visit, carry_on
@@ -109,7 +111,7 @@ def visit(w: Work, desk: Work, q: int, why: int, tracks: NDArray[np.int64], coun
             return -n
         if n == before:
             break
-    clusters = associate(desk, kept, picked)
+    clusters = associate(desk, look, z, kept)
     note_missing_pairs(desk, look, z, kept)
     if w.scratch.missing[0, 0]:
         return NEED_PAIRS
@@ -148,6 +150,9 @@ def _put(w: Work, desk: Work, i: int, q: int, n: int) -> int:
     if v < 0 or not load_version(w, v, win.look[q].t, desk.bank.state[n], desk.bank.altitude[n], b):
         b.r = 0.0
         b.key = np.uint64(0)
+        clear_history(desk.bank.history[n])
+    else:
+        copy_history(win.touch_history[v], desk.bank.history[n])
     return n + 1
 
 
@@ -246,22 +251,7 @@ def _edge(w: Work, desk: Work, look: Row, z: Row, c: int, bar: float) -> bool:
     if look.footprint >= 0 and not look.cooperative:
         seen = chance_seen(w, look, p, d.stop_probability)
     log_ref = reference(look, z, w.params.domain[z.domain])
-    weight = weigh(
-        f,
-        d,
-        w.pairs,
-        look,
-        s,
-        desk.bank.altitude[c],
-        b,
-        p,
-        r,
-        z,
-        log_ref,
-        w.scratch.missing,
-        w.scratch.spare[0],
-        x.posterior,
-    )
+    weight = weigh_one(w, look, s, desk.bank.altitude[c], b, desk.bank.history[c], p, r, z, log_ref)
     if w.scratch.missing[0, 0]:
         return True
     return weight > 0.0 and weight >= f.edge_floor * (1.0 - r * seen) and weight >= bar

@@ -71,7 +71,7 @@ class Figures:
         self._windows[d] = window_costs(met, window, p, p)
         weights = weights_of(met)
         if weights > most_weights:
-            self.notes.append(f"T-GOSPA of {DOMAINS[d]}: {weights:,} weights, more than {most_weights:,}")
+            self.notes.append(f"T-GOSPA of {DOMAINS[d]}: {weights:,} weights to solve for, more than {most_weights:,}")
             return
         value = t_gospa_of(met, c, p, switch_share * c)._asdict()
         self._t_gospa[d] = {name: part**p for name, part in value.items()}
@@ -79,12 +79,15 @@ class Figures:
     def everything(self) -> dict[str, Any]:
         """Of all domains together, and of each in ``domains``."""
         comparison = self.comparison
+        present = comparison.domains()
+        together = self.of(present)
+        apart = [together] if len(present) == 1 else [self.of([d]) for d in present]
         return {
             "times": len(comparison.truth.times_us),
             "p": comparison.p,
             "cutoff_m": {DOMAINS[d]: float(c) for d, c in enumerate(comparison.c)},
-            **self.of(list(range(len(comparison.c)))),
-            "domains": {DOMAINS[d]: self.of([d]) for d in comparison.domains()},
+            **together,
+            "domains": {DOMAINS[d]: part for d, part in zip(present, apart, strict=True)},
             "notes": self.notes,
         }
 

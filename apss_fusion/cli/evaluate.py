@@ -88,8 +88,10 @@ def _check_plot(path: Path, *inputs: str) -> None:
     try:
         check_suffix(path)
         check_installed()
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise CommandError(f"--plot {error}") from None
+    except RuntimeError as error:
+        raise CommandError(f"--plot: {error}") from None
     if not path.absolute().parent.is_dir():
         raise CommandError(f"--plot {path}: there is no folder {path.parent}")
     if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):

@@ -1,4 +1,4 @@
-"""Metrics against values of Stone Soup and scikit-learn (reference/make_metrics.py), and a scorer beside the feeds."""
+"""Metrics against values that others' code gave (reference/make_metrics.py), and a scorer beside the feeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import recorded
 
-from apss_fusion.evaluation import TrackRows, adjusted_rand_index, gospa, ospa, siap
+from apss_fusion.evaluation import TrackRows, adjusted_rand_index, gospa, ospa, siap, t_gospa
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "reference" / "metrics.json").read_text(encoding="utf-8"))
 
@@ -56,6 +56,18 @@ def test_the_golden_siap_cases_say_something() -> None:
 @pytest.mark.parametrize("case", GOLDEN["labels"])
 def test_the_adjusted_rand_index_is_that_of_scikit_learn(case: dict[str, Any]) -> None:
     assert adjusted_rand_index(case["a"], case["b"]) == close(case["adjusted_rand"])
+
+
+@pytest.mark.parametrize("case", GOLDEN["t_gospa"])
+def test_t_gospa_is_that_of_its_authors(case: dict[str, Any]) -> None:
+    c, p = case["c"], case["p"]
+    nothing = [float("nan")] * p
+    truth, estimate = ([[point or nothing for point in row] for row in case[name]] for name in ("truth", "estimate"))
+    value = t_gospa(truth, estimate, c, p, case["gamma"])
+    # As good as the two solvers' tolerances.
+    assert value.total**p == pytest.approx(case["total_power"], rel=1e-7)
+    for name, power in case["powers"].items():
+        assert getattr(value, name) ** p == pytest.approx(power, rel=1e-6, abs=1e-6 * c**p), name
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
-"""Golden values of metrics, computed by Stone Soup and scikit-learn for fixed random cases, into metrics.json beside this.
+"""Golden values of metrics, computed by others' code for fixed random cases, into metrics.json beside this.
 
     pip install stonesoup==1.9.1 scikit-learn==1.9.1
-    python tests/reference/make_metrics.py
+    python tests/reference/make_metrics.py T-GOSPA-metric-python
 
-Neither library is needed to run the tests. What Stone Soup does otherwise is left out of the cases:
+The argument is a checkout of github.com/Agarciafernandez/T-GOSPA-metric-python, by the authors of trajectory GOSPA; its
+linear programme over all trajectories is called, not its division into clusters, which numpy 2 does not run. Nothing of
+this is needed to run the tests. What Stone Soup does otherwise is left out of the cases:
 
 - its OSPA assigns by distances, not by their powers, which is the best pairing only for p = 1;
 - it joins all associations of one track with one object into one, whose length is the sum;
@@ -12,7 +14,9 @@ Neither library is needed to run the tests. What Stone Soup does otherwise is le
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -132,13 +136,69 @@ def labels_case(rng: np.random.Generator) -> dict[str, Any]:
     return {"a": a.tolist(), "b": b.tolist(), "adjusted_rand": float(adjusted_rand_score(a, b))}
 
 
+def tracked(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Tracks of objects (n, T, d): noisy, with gaps, some of them broken, some changed over, some false."""
+    y = x + rng.normal(scale=1.0, size=x.shape)
+    half = x.shape[1] // 2
+    if len(y) > 1:
+        y[:2, half:] = y[1::-1, half:].copy()
+    again = y[-1:].copy()
+    y[-1, half:] = np.nan
+    again[:, : half + 1] = np.nan
+    y = np.concatenate([y, again, rng.uniform(0, 20, (int(rng.integers(0, 2)), *x.shape[1:]))])
+    y[rng.random(y.shape[:2]) < 0.1] = np.nan
+    return y
+
+
+def t_gospa_case(rng: np.random.Generator, published: Any) -> dict[str, Any]:
+    times = int(rng.integers(3, 12))
+    # Its distances are p-norms: with p = 1 they are Euclidean in one dimension only.
+    p = int(rng.integers(1, 3))
+    shape = (int(rng.integers(1, 5)), 1, p)
+    x = rng.uniform(0, 20, shape) + rng.normal(size=shape) * np.arange(times)[:, None]
+    x[rng.random(x.shape[:2]) < 0.05] = np.nan
+    y = tracked(x, rng)
+    c, gamma = float(rng.uniform(2, 10)), float(rng.uniform(0.2, 8))
+    sets = []
+    for z in (x, y):
+        trajectories = published.Trajectory()
+        trajectories.xState = z.transpose(2, 1, 0)
+        trajectories.tVec, trajectories.iVec = np.ones(len(z), int), np.full(len(z), times)
+        sets.append(trajectories)
+    costs = published.locCostComp_V2(*sets, c, p)
+    n, m = len(x), len(y)
+    total, *parts = published.LP_metric_Cluster(*sets, costs, n, m, n * m, (n + 1) * (m + 1), times, c, p, gamma)
+    names = ("localisation", "missed", "false", "switch")
+    return {
+        "truth": listed(x),
+        "estimate": listed(y),
+        "c": c,
+        "p": p,
+        "gamma": gamma,
+        "total_power": float(total),
+        "powers": {name: float(np.sum(part)) for name, part in zip(names, parts, strict=True)},
+    }
+
+
+def listed(trajectories: np.ndarray) -> list[Any]:
+    """Nested lists, with null for a point that is not there."""
+    return [[None if np.isnan(point).any() else point.tolist() for point in row] for row in trajectories]
+
+
 def main() -> None:
+    sys.path.insert(0, sys.argv[1])
+    published = importlib.import_module("TGOSPAMetric")
     rng = np.random.default_rng(20260101)
     golden = {
-        "made_with": {"stonesoup": stonesoup.__version__, "scikit-learn": sklearn.__version__},
+        "made_with": {
+            "stonesoup": stonesoup.__version__,
+            "scikit-learn": sklearn.__version__,
+            "T-GOSPA-metric-python": "62b9f072bcd8e9cb06ece5ca7cff0bc8c78a32b6",
+        },
         "points": [points_case(rng) for _ in range(60)],
         "siap": [siap_case(rng) for _ in range(8)],
         "labels": [labels_case(rng) for _ in range(30)],
+        "t_gospa": [t_gospa_case(rng, published) for _ in range(40)],
     }
     path = Path(__file__).with_name("metrics.json")
     path.write_text(json.dumps(golden, separators=(",", ":")).replace("},{", "},\n{") + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from pyproj import Geod
+from scipy.optimize import OptimizeResult
 
+import apss_fusion.evaluation
 from apss_fusion.cli import run
 from apss_fusion.evaluation import EvaluationOptions, anees_bounds, evaluate, gospa, ospa2, t_gospa, table
 from apss_fusion.evaluation.evaluate import compare
 from apss_fusion.evaluation.plot import plot_over_time
+from apss_fusion.evaluation.records import read_truth
+from apss_fusion.evaluation.velocities import truth_velocities
 
 WGS84 = Geod(ellps="WGS84")
 METRE = math.degrees(1 / 6_378_137.0)
@@ -156,6 +161,27 @@ def test_siap_and_association_by_hand(tmp_path: Path) -> None:
     assert "not computed" not in text
 
 
+def test_siap_takes_the_nearest_object(tmp_path: Path) -> None:
+    """Two tracks within reach of both objects: both are nearer to the first, only one can be paired with it."""
+    truth = [{"time": at(0), "objects": [thing("a", 0.0, 0.0), thing("b", 0.0, 500 * METRE)]}]
+    tracks = [update("1", 0, 0.0, 10 * METRE), update("2", 0, 0.0, 30 * METRE)]
+    result = evaluate(write(tmp_path / "t", truth), write(tmp_path / "u", tracks))
+    assert result["completeness"] == 1.0
+    assert result["siap"]["completeness"] == 0.5
+    assert result["siap"]["ambiguity"] == 2.0
+    assert result["siap"]["position_accuracy_m"] == pytest.approx(20.0)
+
+
+def test_velocity_of_truth_is_the_chord_of_its_neighbours(tmp_path: Path) -> None:
+    """East on the equator, 1 m/s^2: between the neighbours at 0, 10 and 20 s; one neighbour only beyond a gap."""
+    moments = [0, 10, 20, 400, 410]
+    truth = [{"time": at(t), "objects": [thing("a", 0.0, t * t / 2 * METRE)]} for t in moments]
+    velocity = truth_velocities(read_truth(write(tmp_path / "t", truth)))
+    speed = np.linalg.norm(velocity, axis=1)
+    assert speed == pytest.approx([5.0, 10.0, 15.0, 405.0, 405.0], rel=1e-5)
+    assert velocity[0] == pytest.approx([0, 5, 0], abs=1e-3)
+
+
 @pytest.mark.parametrize("lat", [0.0, 60.0, 89.99, -89.99])
 def test_velocity_accuracy_everywhere(tmp_path: Path, lat: float) -> None:
     """An object on a great circle at 100 m/s, past a pole too; its track has 3 m/s more to the right."""
@@ -215,6 +241,26 @@ def test_options_are_checked(tmp_path: Path, bad: dict[str, Any]) -> None:
         evaluate(*Scene(0).files(tmp_path), EvaluationOptions(**bad))
 
 
+# --- the page ---
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_page_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (code, said), *more = re.findall(r"^```python\n(.*?)^```\n\nprints (.*?)\.\n", PAGE, re.S | re.M)
+    assert not more
+    exec(compile(code, "example", "exec"), {"__name__": "example"})  # noqa: S102
+    assert capsys.readouterr().out.split() == re.findall(r"[\d.]+", said)
+
+
+def test_the_page_names_every_figure_and_function(tmp_path: Path) -> None:
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`\n]+`", PAGE))))
+    counts = {"times", "p", "cutoff_m", "domains", "objects", "tracks", "mean_objects", "mean_tracks"}
+    assert set(evaluate(*Scene(0).files(tmp_path))) - counts <= named
+    functions = {name for name in apss_fusion.evaluation.__all__ if name.islower()}
+    assert functions - {"assign", "compare", "table"} <= named
+
+
 # --- the command ---
 
 
@@ -243,6 +289,12 @@ def test_the_command_draws(pair: list[str], tmp_path: Path, name: str, begins: b
     drawn = (tmp_path / name).read_bytes()
     assert drawn.startswith(begins)
     assert len(drawn) > 10_000
+
+
+def test_no_other_kind_of_picture_is_drawn(tmp_path: Path) -> None:
+    over_time = compare(*Scene(0).files(tmp_path)).over_time()
+    with pytest.raises(ValueError, match=r"a\.pdf: the name of a picture ends in \.png or \.svg"):
+        plot_over_time(over_time, tmp_path / "a.pdf")
 
 
 def test_an_empty_truth_is_drawn_too(pair: list[str], tmp_path: Path) -> None:
@@ -286,6 +338,19 @@ def test_a_picture_that_cannot_be_written_is_one_line(
     err = capfd.readouterr().err
     assert err.count("\n") == 1
     assert "a.png" in err
+
+
+def test_a_solver_that_fails_is_one_line(
+    pair: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> OptimizeResult:
+        return OptimizeResult(status=4, message="numerical difficulties", x=None)
+
+    monkeypatch.setattr("apss_fusion.evaluation.trajectory_gospa.linprog", fails)
+    assert run(pair) == 1
+    assert capfd.readouterr().err == (
+        "apss-fusion: T-GOSPA: the linear programme was not solved: numerical difficulties\n"
+    )
 
 
 def test_without_matplotlib_it_says_so_at_once(

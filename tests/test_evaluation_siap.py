@@ -50,6 +50,14 @@ def test_a_gap_in_an_objects_life_is_no_gap_of_its_track() -> None:
     assert value.track_change_rate_hz == 0.0
 
 
+def test_of_tracks_that_go_on_the_longest_counts() -> None:
+    """After track 1, 2 goes on to the end; 3 and 4 begin later and end earlier, and are not needed."""
+    truth = [(k, 0) for k in range(TIMES)]
+    lives = {1: range(2), 2: range(1, 7), 3: range(2, 4), 4: range(4, 6)}
+    value = run(truth, [(k, track, 0) for track, times in lives.items() for k in times])
+    assert value.track_change_rate_hz == pytest.approx(1 / 60)
+
+
 def test_nothing_to_divide_by_is_none() -> None:
     assert run([], []) == Siap(None, None, None, None, None, None, None)
     missed = run([(0, 0), (1, 0)], [])

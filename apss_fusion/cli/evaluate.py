@@ -79,6 +79,8 @@ def _figures(truth: Path, tracks: Path, options: EvaluationOptions) -> Figures:
         raise problem(str(error.filename or truth), error) from None
     except ValueError as error:
         raise CommandError(str(error)) from None
+    except RuntimeError as error:
+        raise CommandError(str(error), 1) from None
 
 
 def _check_plot(path: Path, *inputs: str) -> None:

@@ -63,6 +63,8 @@ def t_gospa(truth: ArrayLike, estimate: ArrayLike, c: float, p: float = 2.0, gam
     ------
     ValueError
         As :func:`apss_fusion.evaluation.trajectories.encounters`, and on parameters out of range.
+    RuntimeError
+        If the solver fails.
     """
     return t_gospa_of(encounters(truth, estimate, c), c, p, gamma)
 
@@ -143,8 +145,8 @@ def _programme(gains: FloatArray, sums: csr_array, price: float) -> FloatArray:
         method="highs",
         options={"primal_feasibility_tolerance": _TOLERANCE, "dual_feasibility_tolerance": _TOLERANCE},
     )
-    if found.x is None:
-        raise RuntimeError(f"the linear programme has no solution: {found.message}")
+    if found.status != 0:
+        raise RuntimeError(f"T-GOSPA: the linear programme was not solved: {found.message}")
     w = found.x[:size].reshape(times, pairs)
     whole = np.round(w)
     return np.where(np.abs(w - whole) < _INTEGRAL, whole, w)

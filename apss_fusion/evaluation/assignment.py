@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-class Assignment(NamedTuple):
+class Pairs(NamedTuple):
     """Pairs of a truth point and an estimate: their rows, and their distances; (k,) each, by rows of truth."""
 
     truth: IntArray
@@ -28,7 +28,7 @@ class Assignment(NamedTuple):
     distance: FloatArray
 
 
-def assign(truth: ArrayLike, estimate: ArrayLike, c: float, p: float) -> Assignment:
+def assign(truth: ArrayLike, estimate: ArrayLike, c: float, p: float) -> Pairs:
     """The pairing with the least sum of distance ** p over pairs and c ** p over truth points left alone.
 
     Parameters
@@ -39,22 +39,50 @@ def assign(truth: ArrayLike, estimate: ArrayLike, c: float, p: float) -> Assignm
         Cut-off, in the unit of the points: a pair is always nearer than that.
     p
         Order of the metric, at least 1.
+
+    Raises
+    ------
+    ValueError
+        On a coordinate that is not finite, points of unequal dimension, and c or p out of range.
     """
-    if not c > 0.0 or not p >= 1.0:
-        raise ValueError(f"the cut-off must be positive and the order at least 1, not {c} and {p}")
+    check(c, p)
+    near = near_pairs(truth, estimate, c)
+    # Relative to the cut-off, so that no power of a distance overflows.
+    chosen = cheapest(near.truth, near.estimate, (near.distance / c) ** p)
+    return Pairs(near.truth[chosen], near.estimate[chosen], near.distance[chosen])
+
+
+def near_pairs(truth: ArrayLike, estimate: ArrayLike, c: float) -> Pairs:
+    """All pairs of a point (n, d) and an estimate (m, d) that are nearer than c."""
     a, b = _points(truth), _points(estimate)
     if not len(a) or not len(b):
-        return Assignment(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"truth has {a.shape[1]} coordinates a point, the estimate {b.shape[1]}")
     axis = int(np.argmax(np.ptp(b, axis=0)))
     order = np.argsort(b[:, axis], kind="stable")
     start, column, distance = _near_pairs(a, b[order], axis, c)
-    # Relative to the cut-off, so that no power of a distance overflows.
-    choice = _cheapest(start, column, (distance / c) ** p, len(b))
-    rows = np.flatnonzero(choice >= 0)
-    entries = choice[rows]
-    return Assignment(rows, order[column[entries]], distance[entries])
+    return Pairs(np.repeat(np.arange(len(a)), np.diff(start)), order[column], distance)
+
+
+def cheapest(row: IntArray, column: IntArray, cost: FloatArray) -> IntArray:
+    """Which of the possible pairs (k,), sorted by row, to take so that their costs and 1 for every other row are least.
+
+    Costs lie in [0, 1]; a row and a column are taken once at most. Returns indices of pairs, ascending.
+    """
+    if not len(row):
+        return np.empty(0, np.int64)
+    rows, row = np.unique(row, return_inverse=True)
+    columns, column = np.unique(column, return_inverse=True)
+    start = np.searchsorted(row, np.arange(len(rows) + 1))
+    choice = _cheapest(start, column, cost, len(columns))
+    return choice[choice >= 0]
+
+
+def check(c: float, p: float) -> None:
+    """Raise ValueError for a cut-off or an order of no metric."""
+    if not 0.0 < c < np.inf or not 1.0 <= p < np.inf:
+        raise ValueError(f"the cut-off must be positive and the order at least 1, not {c} and {p}")
 
 
 def _points(values: ArrayLike) -> FloatArray:

@@ -107,7 +107,10 @@ def microseconds(time: datetime) -> int:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read a truth file; its lines may be in any order. Raises ValueError on a line that is no truth."""
+    """Read a truth file; its lines may be in any order.
+
+    Raises ValueError on a line that is no truth, and on an object that is twice at one time.
+    """
     index: dict[str, int] = {}
     time, rows = array("q"), array("d")
     moments: set[int] = set()
@@ -121,13 +124,18 @@ def read_truth(path: Path) -> Truth:
     order = np.argsort(times, kind="stable")
     table = np.array(rows, np.float64).reshape(-1, 4)[order]
     distinct = np.array(sorted(moments), np.int64)
+    ids = list(index)
+    twice = _twice(times[order], table[:, 0])
+    if twice is not None:
+        moment = (_EPOCH + int(times[order][twice]) * _MICROSECOND).isoformat()
+        raise ValueError(f"{path}: the object {ids[int(table[twice, 0])]!r} is twice at {moment}")
     return Truth(
         times_us=distinct,
         start=np.append(np.searchsorted(times[order], distinct), len(times)),
         item=table[:, 0].astype(np.int64),
         domain=table[:, 1].astype(np.int64),
         position=nvectors(table[:, 2], table[:, 3]),
-        ids=list(index),
+        ids=ids,
     )
 
 
@@ -159,6 +167,13 @@ def read_tracks(path: Path) -> Tracks:
         covariance=table[:, 7:],
         ids=list(index),
     )
+
+
+def _twice(time: NDArray[np.int64], item: NDArray[np.float64]) -> int | None:
+    """A row whose time and item another row has too."""
+    order = np.lexsort((item, time))
+    same = np.flatnonzero((np.diff(time[order]) == 0) & (np.diff(item[order]) == 0))
+    return int(order[same[0] + 1]) if len(same) else None
 
 
 def _last_written(time: NDArray[np.int64], item: NDArray[np.float64]) -> NDArray[np.int64]:

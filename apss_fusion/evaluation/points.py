@@ -4,6 +4,7 @@ Both are metrics between finite sets of points. GOSPA with alpha = 2 (Rahmathull
 "Generalized optimal sub-pattern assignment metric", FUSION) adds up, to the power p, what is wrong:
 errors of position, objects missed, false estimates. OSPA (Schuhmacher, Vo and Vo 2008, IEEE Trans. Signal Processing
 56) is a mean a point, in which a missed and a false object are alike. With alpha = 2 one pairing is the best for both.
+A coordinate that is not finite, points of unequal dimension and parameters out of range raise ValueError.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ MARGIN = 1.0
 ANYWHERE = 0.01
 #: With a quadratic metric, objects are reported from this existence on.
 REPORT = 0.4
+#: Tracks that exist less likely than this are not counted either.
+LEAST = 0.01
 
 
 @kernel
@@ -75,7 +77,7 @@ class Plane:
         return {"type": "Polygon", "coordinates": [[[b, a] for a, b in zip(lat.tolist(), lon.tolist(), strict=True)]]}
 
 
-def configuration(params: dict[str, Any], setting: str) -> Config:
+def configuration(params: dict[str, Any], setting: str, bank: tuple[float, ...] = (1.0,)) -> Config:
     """The engine's configuration that says what params.json says."""
     step_s = params["T"]
     q = np.array(params["Q"])
@@ -86,6 +88,7 @@ def configuration(params: dict[str, Any], setting: str) -> Config:
             "lag_s": 0.0,
             "hold_back": True,
             "filter": setting,
+            "accurate": {"noise_factors": bank, "histories": 2 + len(bank)},
             # What the globe needs floors for (thin priors, dense clutter, many tracks) is known here.
             "tracking": {"gate": 20.0, "edge_floor": 1e-7, "edge_dominated": 1e-7, "birth_min": 1e-9, "sweeps": 200},
             "domain": {
@@ -142,47 +145,51 @@ def gaussians(parts: list[dict[str, Any]], plane: Plane) -> tuple[Gaussian, ...]
     return tuple(out)
 
 
-def looks(folder: Path, params: dict[str, Any], plane: Plane) -> Iterator[tuple[int, Look]]:
-    """(scan, look) of every scan."""
+def looks(params: dict[str, Any], scans: Sequence[NDArray[np.float64]], plane: Plane) -> Iterator[Look]:
+    """A look of every scan, of its detections (m, 2)."""
     r = params["R"]
     footprint = plane.footprint()
     clutter = params["lambda_c"] / float(np.prod(plane.sides)) * 1e6
-    for text in (folder / "detections.ndjson").read_text().splitlines():
-        scan = json.loads(text)
-        lat, lon = plane.geodetic(np.array(scan["xy"], float).reshape(-1, 2))
+    for number, z in enumerate(scans, start=1):
+        lat, lon = plane.geodetic(z.reshape(-1, 2))
         detections = tuple(
-            Detection(detection_id=f"{scan['scan']}-{k}", lat=a, lon=b, cov_enu_m2=(r, 0.0, r), domain="SEA")
+            Detection(detection_id=f"{number}-{k}", lat=a, lon=b, cov_enu_m2=(r, 0.0, r), domain="SEA")
             for k, (a, b) in enumerate(zip(lat.tolist(), lon.tolist(), strict=True))
         )
-        yield (
-            scan["scan"],
-            Look(
-                look_id=f"scan-{scan['scan']}",
-                source_id="sensor",
-                time=START + timedelta(seconds=scan["time_s"]),
-                footprint=footprint,
-                p_detect=params["pd"],
-                clutter_per_km2=clutter,
-                detections=detections,
-            ),
+        yield Look(
+            look_id=f"scan-{number}",
+            source_id="sensor",
+            time=START + timedelta(seconds=number * params["T"]),
+            footprint=footprint,
+            p_detect=params["pd"],
+            clutter_per_km2=clutter,
+            detections=detections,
         )
 
 
 def estimates(folder: Path, setting: str = "accurate") -> Iterator[dict[str, Any]]:
-    """A line of EST for each scan."""
+    """A line of EST for each scan of a folder."""
     params = json.loads((folder / "params.json").read_text())
+    lines = map(json.loads, (folder / "detections.ndjson").read_text().splitlines())
+    return estimates_of(params, [np.array(line["xy"], float) for line in lines], setting)
+
+
+def estimates_of(
+    params: dict[str, Any], scans: Sequence[NDArray[np.float64]], setting: str, bank: tuple[float, ...] = (1.0,)
+) -> Iterator[dict[str, Any]]:
+    """A line of EST for each scan, 1, 2, ..., of its detections (m, 2), as known at that scan."""
     plane = Plane(params["area"])
     sources = {"sensor": Source(modality="RADAR", domains=("SEA",))}
-    engine = Engine(configuration(params, setting), sources, births(params, plane))
-    scans, given = zip(*looks(folder, params, plane), strict=True)
+    engine = Engine(configuration(params, setting, bank), sources, births(params, plane))
+    given = list(looks(params, scans, plane))
     batch = engine.encode(given)
-    for k, (scan, look) in enumerate(zip(scans, given, strict=True)):
+    for k, look in enumerate(given):
         engine.process_many(batch.take(k, k + 1))
         engine.flush()
-        tracks = engine.tracks_at(round(look.time.timestamp() * 1e6), least_existence=0.0)
+        tracks = engine.tracks_at(round(look.time.timestamp() * 1e6), least_existence=LEAST)
         chosen = reported(tracks, params["metric"]["gospa_p"])
         xy = plane.xy(np.array([t.lat for t in chosen]), np.array([t.lon for t in chosen]))
-        yield {"scan": scan, "ids": [t.track_id for t in chosen], "xy": xy.tolist()}
+        yield {"scan": k + 1, "ids": [t.track_id for t in chosen], "xy": xy.tolist()}
 
 
 def reported(tracks: list[PictureTrack], p: float) -> list[PictureTrack]:

@@ -122,6 +122,20 @@ def _spread_factors(
 
 
 @lean_kernel
+def mean_factor(h: NDArray[np.float64], factors: NDArray[np.float64], least: float) -> float:
+    """The factor of the process noise of a whole track: the mean over its histories, once every factor has its least weight."""
+    count = count_of(h)
+    total, mean = 0.0, 0.0
+    for m in range(count):
+        total += h[FIRST + WIDTH * m + W]
+        mean += h[FIRST + WIDTH * m + W] * h[FIRST + WIDTH * m + FACTOR]
+    mean = mean / total if total > 0.0 else 1.0
+    for k in range(1, len(factors)):
+        mean += least * factors[k]
+    return mean
+
+
+@lean_kernel
 def history_of_state(s: Row, h: NDArray[np.float64], at: int) -> None:
     """Write the Gaussian of state row s at place `at` of a row, without a shift."""
     for k in range(WIDTH):

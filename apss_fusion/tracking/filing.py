@@ -177,24 +177,24 @@ def next_event(s: Row, b: Row, d: Row, f: Row, until: float) -> tuple[float, int
     end = b.tr + math.log(b.r / f.recycle) / d.departure if b.r > f.recycle else b.tr
     if end < t:
         t, kind, reason = end, END, LOST
-    if position_variance(s, d.q, d.g, t - s.t) > d.limit_var:
-        uncertain = s.t + _uncertain_after(s, d)
+    if position_variance(s, d.q * b.factor, d.g, t - s.t) > d.limit_var:
+        uncertain = s.t + _uncertain_after(s, d, d.q * b.factor)
         if uncertain < t:
             t, kind, reason = uncertain, END, UNCERTAIN
     return t, kind, reason
 
 
 @lean_kernel
-def _uncertain_after(s: Row, d: Row) -> float:
-    """Seconds after which the 95 % ellipse of state s exceeds its domain's limit; depends on the row alone."""
+def _uncertain_after(s: Row, d: Row, q: float) -> float:
+    """Seconds after which the 95 % ellipse of state s, with process noise q, exceeds its domain's limit."""
     low, high = 0.0, 1.0
-    if position_variance(s, d.q, d.g, 0.0) > d.limit_var:
+    if position_variance(s, q, d.g, 0.0) > d.limit_var:
         return 0.0
-    while position_variance(s, d.q, d.g, high) <= d.limit_var:
+    while position_variance(s, q, d.g, high) <= d.limit_var:
         low, high = high, 2.0 * high
     for _ in range(40):
         middle = 0.5 * (low + high)
-        if position_variance(s, d.q, d.g, middle) > d.limit_var:
+        if position_variance(s, q, d.g, middle) > d.limit_var:
             high = middle
         else:
             low = middle
@@ -232,7 +232,7 @@ def file_track(w: Work, i: int, h: Row, after: float) -> None:
     """
     bank, cells, params, digits = w.bank, w.cells, w.params, w.scratch.digits
     k, b = bank.link[i], bank.belief[i]
-    q = params.domain[b.domain].q
+    q = params.domain[b.domain].q * b.factor
     sigmas = math.sqrt(params.filter[0].gate)
     horizon = min(max(SHORTEST_S, RHYTHM * b.interval_s), LONGEST_S)
     level, need = 0, reach_m(h, q, horizon, sigmas)

@@ -44,7 +44,7 @@ def _rows_at(
             alive[row] = load_version(w, k, t, s, a, b)
         if alive[row]:
             d = w.params.domain[b.domain]
-            predict(s, t, d.q, d.g, d.great_circle != 0, state[row])
+            predict(s, t, d.q * b.factor, d.g, d.great_circle != 0, state[row])
             b.r = existence_at(b, d, max(t, b.tr))
 
 

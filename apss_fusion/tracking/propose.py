@@ -214,7 +214,7 @@ def _propose_close(w: Work, look: Row, z: Row, reach: float, cid: int, n: int) -
         k = bank.link[i]
         if k.stamp != bank.counters[STAMP]:
             h = bank.state[i]
-            q = params.domain[bank.belief[i].domain].q
+            q = params.domain[bank.belief[i].domain].q * bank.belief[i].factor
             dt = abs(look.t - h.t)
             var = h.ee + h.nn + 2.0 * dt * (abs(h.ea) + abs(h.nb)) + dt * dt * (h.aa + h.bb) + q * dt * dt * dt
             far = math.sqrt(h.a * h.a + h.b * h.b) * dt + math.sqrt(params.filter[0].gate * var) + reach + 1.0

@@ -13,7 +13,7 @@ from apss_fusion.association.identity import add_identity, keep_two
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import OWN, Scratch
 from apss_fusion.estimation.altitude import update_altitude
-from apss_fusion.estimation.history import SOURCES, clear_history, copy_history
+from apss_fusion.estimation.history import SOURCES, clear_history, copy_history, mean_factor
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
@@ -197,9 +197,11 @@ def revise(
         return Revision(r, hit, own, True, shares)
     status = b.status
     if projected:
-        if hit > 0.0 or scratch.outcome[c].moved:
+        # A report says nothing of those that it is not of.
+        if hit > 0.0 or (scratch.outcome[c].moved and not look.cooperative):
             projected_state(c, look.t, scratch, s)
             copy_history(scratch.o_h[c], h)
+            b.factor = significant(mean_factor(h, params.factors, params.filter[0].least_factor))
             take_outcome(c, scratch.outcome[c], a, b)
         else:
             # Missed: nothing but its existence, and who shaped it.
@@ -273,6 +275,9 @@ def found(
         s.nn += qxx
     round_state(s)
     b.r, b.tr, b.seen, b.interval_s, b.key = r, look.t, look.t, 0.0, z.key
+    b.factor = 1.0
+    if len(h):
+        b.factor = significant(mean_factor(h, params.factors, params.filter[0].least_factor))
     b.id1, b.p1, b.id2, b.p2 = z.identity, 0.0, np.uint64(0), 0.0
     if z.identity != 0:
         b.p1 = math.floor((1.0 - params.filter[0].identity_error) * 65536.0 + 0.5) / 65536.0

@@ -18,6 +18,7 @@ BELIEF = np.dtype(
         ("r", "f8"),  # probability of existence, as set at time tr; it decays from there
         ("tr", "f8"),
         ("seen", "f8"),  # time of the last detection
+        ("factor", "f8"),  # of its process noise on that of its domain
         ("interval_s", "f8"),  # mean time between its detections; 0 before the second
         ("key", "u8"),  # order among tracks: hash of the founding detection
         ("id1", "u8"),  # hash of the likeliest identity, 0 for none, and its probability

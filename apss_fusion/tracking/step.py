@@ -110,7 +110,7 @@ def _happen(w: Work, i: int) -> None:
     d = w.params.domain[b.domain]
     _, kind, reason = next_event(bank.state[i], b, d, w.params.filter[0], due + 1e-6)
     row = w.scratch.spare[0].state
-    predict(bank.state[i], due, d.q, d.g, d.great_circle != 0, row)
+    predict(bank.state[i], due, d.q * b.factor, d.g, d.great_circle != 0, row)
     if kind == COAST:
         b.status = COASTING
         bank.link[i].changed |= w.window.n[KEPT] == 0

@@ -228,7 +228,7 @@ def weigh_all(w: Work, look: Row, z: NDArray[np.void], n: int) -> int:
         if not (w.domain_mask[look.source] >> b.domain) & 1:
             continue
         d = w.params.domain[b.domain]
-        predict(bank.state[i], look.t, d.q, d.g, d.great_circle != 0, s.c[kept].pred)
+        predict(bank.state[i], look.t, d.q * b.factor, d.g, d.great_circle != 0, s.c[kept].pred)
         predict_history(
             bank.history[i],
             bank.state[i],

@@ -335,7 +335,7 @@ def set_end(w: Work, i: int, k: int, now: float) -> None:
         t, ends = end_by_itself(w, s, b, now)
         if ends:
             row = w.scratch.spare[0].state
-            predict(s, t, d.q, d.g, d.great_circle != 0, row)
+            predict(s, t, d.q * b.factor, d.g, d.great_circle != 0, row)
             cell = cell_of(row.x, row.y, row.z, w.params, w.scratch.digits)
             key = cell_key(cell, b.domain)
             mass = existence_at(b, d, t) / cell_area_m2(w.params.filter[0].intensity_resolution)

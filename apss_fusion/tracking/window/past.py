@@ -90,7 +90,7 @@ def touches(w: Work, s: Row, a: Row, b: Row, h: NDArray[np.float64], q: int, j: 
     b.status = status
     if not alive:
         return False
-    predict(s, look.t, d.q, d.g, d.great_circle != 0, x.state)
+    predict(s, look.t, d.q * b.factor, d.g, d.great_circle != 0, x.state)
     seen = 0.0
     if look.footprint >= 0 and not look.cooperative:
         seen = chance_seen(w, look, x.state, d.stop_probability)
@@ -161,14 +161,14 @@ def _first_near(
         end = min(win.look[best].t if best >= 0 else win.now[0], last)
         until = min(end, (math.floor(t / STEP_S[level]) + 1.0) * STEP_S[level])
         # The gate at `until` about where the track is half way.
-        need = 1.02 * (reach_m(s, d.q, max(until - s.t, 0.0), sigmas) - speed * max(until - s.t, 0.0)) + 1.0
+        need = 1.02 * (reach_m(s, d.q * b.factor, max(until - s.t, 0.0), sigmas) - speed * max(until - s.t, 0.0)) + 1.0
         need += 0.51 * speed * (until - t)
         if level < GLOBE_LEVEL and need > FILED_REACH_M[level]:
             level += 1
             while level < GLOBE_LEVEL and not ENTERED[level]:
                 level += 1
             continue
-        predict(s, 0.5 * (t + until), d.q, d.g, d.great_circle != 0, p)
+        predict(s, 0.5 * (t + until), d.q * b.factor, d.g, d.great_circle != 0, p)
         x, y, z = p.x, p.y, p.z
         key = nvec_to_cell(x, y, z, _FINEST, w.scratch.digits)
         cid = whole(intern(cells, key, x, y, z, w.scratch.digits))
@@ -246,11 +246,12 @@ def file_past(w: Work, k: int, start: float, stop: float) -> None:
     """File the track of version k where its gate lies from time `start` to time `stop`. The caller has seen to room."""
     v = w.window.touch[k]
     s, d = v.state, w.params.domain[v.belief.domain]
+    q = d.q * v.belief.factor
     p = w.scratch.spare[1].state
-    predict(s, 0.5 * (start + stop), d.q, d.g, d.great_circle != 0, p)
+    predict(s, 0.5 * (start + stop), q, d.g, d.great_circle != 0, p)
     speed = math.sqrt(s.a * s.a + s.b * s.b)
     way = max(stop - s.t, 0.0)
-    need = 1.02 * (reach_m(s, d.q, way, math.sqrt(w.params.filter[0].gate)) - speed * way) + 1.0
+    need = 1.02 * (reach_m(s, q, way, math.sqrt(w.params.filter[0].gate)) - speed * way) + 1.0
     need += 0.51 * speed * (stop - start)
     level = 0
     while level < GLOBE_LEVEL and need > FILED_REACH_M[level]:

@@ -317,5 +317,5 @@ def _file_from(w: Work, slots: NDArray[np.int64], now: float) -> None:
     row = w.scratch.spare[0].state
     for i in slots:
         d = w.params.domain[w.bank.belief[i].domain]
-        predict(w.bank.state[i], now, d.q, d.g, d.great_circle != 0, row)
+        predict(w.bank.state[i], now, d.q * w.bank.belief[i].factor, d.g, d.great_circle != 0, row)
         file_track(w, i, row, now)

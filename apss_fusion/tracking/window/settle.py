@@ -170,7 +170,7 @@ def _settle_one(w: Work, c: int, q: int) -> None:
             hang_identity(bank.belief[i].id2, 1, i, bank.link, bank.identity, bank.counters)
         d = w.params.domain[bank.belief[i].domain]
         row = w.scratch.spare[0].state
-        predict(bank.state[i], now, d.q, d.g, d.great_circle != 0, row)
+        predict(bank.state[i], now, d.q * bank.belief[i].factor, d.g, d.great_circle != 0, row)
         file_track(w, i, row, now)
     _tell(w, c, i, last, lives, q)
     if last < 0:
@@ -294,7 +294,7 @@ def _publish_at(w: Work, i: int, s: Row, a: Row, b: Row, t: float, c: int, q: in
     t = max(t, win.track[i].told_us / 1e6)
     change = win.change[c]
     d = w.params.domain[b.domain]
-    predict(s, t, d.q, d.g, d.great_circle != 0, x.state)
+    predict(s, t, d.q * b.factor, d.g, d.great_circle != 0, x.state)
     altitude_at(a, t, x.altitude)
     r = existence_at(b, d, max(t, b.tr))
     first, rows = w.out.n[EVIDENCES], w.out.n[ROWS]

@@ -103,6 +103,7 @@ def copy_rows(v: Row, s: Row, a: Row, b: Row) -> None:
     a.h, a.w, a.hh, a.hw, a.ww, a.t = h.h, h.w, h.hh, h.hw, h.ww, h.t
     y = v.belief
     b.r, b.tr, b.seen, b.interval_s, b.key = y.r, y.tr, y.seen, y.interval_s, y.key
+    b.factor = y.factor
     b.id1, b.p1, b.id2, b.p2, b.attributes = y.id1, y.p1, y.id2, y.p2, y.attributes
     b.length_m, b.length_var, b.width_m = y.length_m, y.length_var, y.width_m
     b.domain, b.status, b.several, b.datum = y.domain, y.status, y.several, y.datum

@@ -194,7 +194,7 @@ def _may_reach(w: Work, i: int, q: int, look: Row, z: NDArray[np.void]) -> bool:
         return False
     s, b = win.touch[k].state, win.touch[k].belief
     f = w.params.filter[0]
-    far = reach_m(s, w.params.domain[b.domain].q, abs(look.t - s.t), math.sqrt(f.gate)) + 1.0
+    far = reach_m(s, w.params.domain[b.domain].q * b.factor, abs(look.t - s.t), math.sqrt(f.gate)) + 1.0
     for j in range(len(z)):
         h = z[j]
         if h.identity != 0 and (h.identity == b.id1 or h.identity == b.id2):
@@ -240,7 +240,7 @@ def _edge(w: Work, desk: Work, look: Row, z: Row, c: int, bar: float) -> bool:
         return False
     d, f = w.params.domain[b.domain], w.params.filter[0]
     x = w.scratch.spare[1]
-    predict(s, look.t, d.q, d.g, d.great_circle != 0, x.state)
+    predict(s, look.t, d.q * b.factor, d.g, d.great_circle != 0, x.state)
     p = x.state
     dx, dy, dz = p.x - z.x, p.y - z.y, p.z - z.z
     far_sq = f.gate * 2.0 * (p.ee + p.nn + z.ree + z.rnn) * 1.1

@@ -1,7 +1,7 @@
 """A file of track updates smoothed into another: read for its states, smoothed, read again and written.
 
-Between the two readings the states are held, about 300 bytes an update and some hundred more while they are smoothed; the
-lines themselves are not.
+Between the two readings the states of the whole file are held, about 600 bytes an update while they are smoothed; the lines
+themselves are not.
 """
 
 from __future__ import annotations
@@ -9,45 +9,26 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-import msgspec
-import numpy as np
-from msgspec import Raw, Struct
-from numpy.typing import NDArray
+from msgspec import Struct
 
 from apss_fusion.evaluation.records import open_lines
 from apss_fusion.outputs.line_file import LineFile
-from apss_fusion.smoothing.records import UPPER, columns, decoded
-from apss_fusion.smoothing.rts import Smoothed, smoothed
+from apss_fusion.smoothing.lines import rewritten
+from apss_fusion.smoothing.records import columns, decoded
+from apss_fusion.smoothing.rts import smoothed
 from apss_fusion.tracking.config import Config
-from apss_fusion.tracking.rows import UPDATE
-from apss_fusion.tracking.updates import (
-    COURSE,
-    COV,
-    LAT,
-    LON,
-    MAJOR,
-    MINOR,
-    ORIENTATION,
-    SPEED,
-    V_EAST,
-    V_NORTH,
-    Numbers,
-    derive,
-)
 
 STANDARD_INPUT = "-"
-_LINE = msgspec.json.Decoder(dict[str, Raw])
-_VELOCITY = msgspec.json.Decoder(tuple[float, float, float | None])
-_JSON = msgspec.json.Encoder()
+_TABLES = (".parquet", ".arrow")
 
 
 class SmoothingSummary(Struct, frozen=True):
-    """How many updates of how many tracks were read, and how many came out smoothed."""
+    """How many updates of how many tracks were read, and how many of them smoothing changed."""
 
     updates: int
     tracks: int
@@ -60,27 +41,56 @@ def smooth_file(tracks: str, out: str, config: Config) -> SmoothingSummary:
     Parameters
     ----------
     tracks
-        NDJSON (``.gz``: compressed), ``-`` for standard input.
+        NDJSON (``.gz``: compressed), ``.parquet`` or ``.arrow``; ``-`` is NDJSON from standard input.
     out
-        The same, ``-`` for standard output; only written to once all of `tracks` was read and smoothed.
+        The same; ``-`` is standard output. It is opened once all of `tracks` was read and smoothed.
     config
         The configuration that the tracks were fused with.
 
     Raises
     ------
     ValueError
-        On a line that is no track update, naming file, line and field.
-    OSError
-        What the system says.
+        On a line or row that is no track update, naming file, line and field. Nothing was written then.
+    OSError, EOFError
+        What the system says; the compressed data end too early.
+    ModuleNotFoundError
+        For ``.parquet`` and ``.arrow`` without pyarrow; the message says what to install.
     """
+    if tracks.endswith(_TABLES) or out.endswith(_TABLES):
+        return _smooth_table(tracks, out, config)
     with _lines(tracks) as lines:
         updates = columns(decoded(tracks, lines))
         result = smoothed(updates, config)
         lines.seek(0)
-        with LineFile(out) as sink:
-            for line in rewritten(lines, result):
-                sink.write(line)
+        _write_lines(out, rewritten(lines, result))
     return SmoothingSummary(len(updates.seq), updates.tracks, int(result.changed.sum()))
+
+
+def _smooth_table(tracks: str, out: str, config: Config) -> SmoothingSummary:
+    """As `smooth_file`, where one of the files or both are tables."""
+    from apss_fusion.smoothing import tables
+
+    if tracks.endswith(_TABLES):
+        updates = columns(tables.read_updates(tracks))
+        result = smoothed(updates, config)
+        batches = tables.rewritten_batches(tables.read_batches(tracks), result)
+        if out.endswith(_TABLES):
+            tables.write_batches(out, batches)
+        else:
+            _write_lines(out, tables.lines_of(batches))
+    else:
+        with _lines(tracks) as lines:
+            updates = columns(decoded(tracks, lines))
+            result = smoothed(updates, config)
+            lines.seek(0)
+            tables.write_batches(out, tables.batches_of(rewritten(lines, result)))
+    return SmoothingSummary(len(updates.seq), updates.tracks, int(result.changed.sum()))
+
+
+def _write_lines(out: str, lines: Iterator[bytes]) -> None:
+    with LineFile(out) as sink:
+        for line in lines:
+            sink.write(line)
 
 
 @contextmanager
@@ -94,43 +104,3 @@ def _lines(path: str) -> Iterator[BinaryIO]:
         shutil.copyfileobj(sys.stdin.buffer, kept)
         kept.seek(0)
         yield cast(BinaryIO, kept)
-
-
-def rewritten(lines: Iterable[bytes], result: Smoothed) -> Iterator[bytes]:
-    """The lines with the smoothed fields in place of the filtered ones; every other byte is as it was."""
-    numbers = published(result)
-    values = numbers.values()
-    row = 0
-    for line in lines:
-        if line.isspace():
-            continue
-        if result.changed[row]:
-            yield _JSON.encode(_LINE.decode(line) | _fields(line, values[row].tolist(), int(numbers.h3[row]))) + b"\n"
-        else:
-            yield line if line.endswith(b"\n") else line + b"\n"
-        row += 1
-
-
-def published(result: Smoothed) -> Numbers:
-    """The smoothed states as the engine publishes a state, rounded by its rules."""
-    rows = np.zeros(len(result.changed), UPDATE)
-    state: NDArray[Any] = rows["state"]
-    state["x"], state["y"], state["z"] = result.position.T
-    state["a"], state["b"] = result.velocity.T
-    for name, i, j in zip(("ee", "en", "ea", "eb", "nn", "na", "nb", "aa", "ab", "bb"), *UPPER, strict=True):
-        state[name] = result.covariance[:, i, j]
-    return derive(rows)
-
-
-def _fields(line: bytes, x: list[float], h3: int) -> dict[str, Any]:
-    up = _VELOCITY.decode(_LINE.decode(line)["v_enu_mps"])[2]
-    return {
-        "lat": x[LAT],
-        "lon": x[LON],
-        "speed_mps": x[SPEED],
-        "course_deg": x[COURSE],
-        "v_enu_mps": [x[V_EAST], x[V_NORTH], up],
-        "cov_enu": x[COV : COV + 10],
-        "ellipse95": {"semi_major_m": x[MAJOR], "semi_minor_m": x[MINOR], "orientation_deg": x[ORIENTATION]},
-        "h3": f"{h3:015x}",
-    }

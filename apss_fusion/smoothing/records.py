@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from apss_fusion.evaluation.records import microseconds
@@ -20,6 +20,8 @@ from apss_fusion.tracking.rows import DOMAIN_NAMES
 
 #: Indices of the upper triangle of (e, n, ve, vn) by rows.
 UPPER = np.triu_indices(4)
+#: Their names in the engine's rows.
+COV_FIELDS = ("ee", "en", "ea", "eb", "nn", "na", "nb", "aa", "ab", "bb")
 _NEVER_US = np.iinfo(np.int64).min
 
 
@@ -36,7 +38,7 @@ class Update(Struct, frozen=True):
     v_enu_mps: tuple[float, float, float | None]
     cov_enu: tuple[float, float, float, float, float, float, float, float, float, float]
     ids: dict[str, str] = {}
-    evidence: tuple[Raw, ...] = ()
+    evidence: tuple[Any, ...] = ()
     revised_from: UtcTime | None = None
 
 
@@ -76,9 +78,14 @@ def decoded(path: str, lines: Iterable[bytes]) -> Iterator[Update]:
             update = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}:{number}: {error}") from None
-        if not _positive_definite(update.cov_enu):
-            raise ValueError(f"{path}:{number}: not a covariance: it is not positive definite - at `$.cov_enu`")
-        yield update
+        yield checked(update, path, number)
+
+
+def checked(update: Update, path: str, number: int) -> Update:
+    """The update; ValueError that names file, line (or row) and field where its covariance is none."""
+    if not _positive_definite(update.cov_enu):
+        raise ValueError(f"{path}:{number}: Expected a positive definite covariance - at `$.cov_enu`")
+    return update
 
 
 @kernel

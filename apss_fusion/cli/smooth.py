@@ -63,7 +63,9 @@ def smooth(tracks: str, out: str, config: str | None = None) -> SmoothingSummary
         raise CommandError(str(error), error.status) from None
     except BrokenPipeError:
         raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except gzip.BadGzipFile as error:
+        raise CommandError(f"{tracks}: {error}") from None
+    except (EOFError, zlib.error) as error:
         raise CommandError(f"{tracks}: {error}", 1) from None
     except FileNotFoundError as error:
         raise problem(str(error.filename or tracks), error) from None

@@ -121,7 +121,12 @@ def columns(updates: Iterable[Update]) -> Updates:
     n = np.array(whole, np.int64).reshape(-1, 8)
     x = np.array(real, np.float64).reshape(-1, 14)
     return Updates(
-        *n[:, :6].T.copy(),
+        track=n[:, 0].copy(),
+        seq=n[:, 1].copy(),
+        time_us=n[:, 2].copy(),
+        seen_us=n[:, 3].copy(),
+        revised_us=n[:, 4].copy(),
+        domain=n[:, 5].copy(),
         named=n[:, 6] != 0,
         detected=n[:, 7] != 0,
         position=nvectors(x[:, 0], x[:, 1]),

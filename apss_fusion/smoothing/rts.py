@@ -35,6 +35,7 @@ from apss_fusion.smoothing.steps import (
     Motion,
     Steps,
     free,
+    noise_carried,
     quadratic,
     rotations,
     steps_between,
@@ -123,7 +124,7 @@ def _contradicted(u: Updates, rows: NDArray[np.void], params: Params) -> NDArray
 
 
 def _mahalanobis_sq(d: FloatArray, p: FloatArray) -> FloatArray:
-    """d' P^-1 d, (n,)."""
+    """Squared Mahalanobis distances d' P^-1 d, (n,)."""
     out: FloatArray = (d[:, None, :] @ np.linalg.solve(p, d[:, :, None]))[:, 0, 0]
     return out
 
@@ -240,19 +241,18 @@ def _interpolate(
     step = np.searchsorted(forwards.begin, c.before)
     own = motion.take(c.before)
     part, predicted = steps_between(rows[begin], rows[c.between], own)
-    q1 = np.where(forwards.wide[step], params.filter[0]["manoeuvre_factor"], 1.0)[:, None, None] * part.q
+    q1 = part.q.copy()
+    q1[forwards.wide[step]] *= params.filter[0]["manoeuvre_factor"]
     here = np.stack([predicted["x"], predicted["y"], predicted["z"]], 1)
     turns = turning(u.position[begin], own)
-    passed_s = (u.time_us[c.between] - u.time_us[begin]) * 1e-6
-    rest_s = (u.time_us[end] - u.time_us[c.between]) * 1e-6
-    f1 = rotations(u.position[begin], here, turns) @ free(passed_s, np.ones(len(passed_s)))
-    returns = np.maximum(own.g, 1e-300)
-    a = free(np.where(own.g > 0.0, -np.expm1(-own.g * rest_s) / returns, rest_s), np.exp(-own.g * rest_s))
-    turned = rotations(here, u.position[end], turns) @ a
+    passed_s, rest_s = rows["t"][c.between] - rows["t"][begin], rows["t"][end] - rows["t"][c.between]
+    f1: FloatArray = rotations(u.position[begin], here, turns) @ free(passed_s, np.ones(len(passed_s)))
+    turned: FloatArray = rotations(here, u.position[end], turns) @ noise_carried(own.g, rest_s)
     p, f = u.covariance[begin], forwards.steps.f[step]
     pp = quadratic(f, p) + forwards.steps.q[step]
-    gain = np.linalg.solve(pp, f @ p @ f1.transpose(0, 2, 1) + turned @ q1).transpose(0, 2, 1)
+    both = f @ p @ f1.transpose(0, 2, 1) + turned @ q1
+    gain = np.linalg.solve(pp, both).transpose(0, 2, 1)
     shift = gain @ (forwards.steps.d[step] + backwards.shift[c.before + 1])[:, :, None]
     cov = quadratic(f1, p) + q1 + quadratic(gain, backwards.covariance[c.before + 1] - pp)
-    by = _Backwards(shift[:, :, 0], 0.5 * (cov + cov.transpose(0, 2, 1)))
+    by = _Backwards(shift[:, :, 0], np.asarray(0.5 * (cov + cov.transpose(0, 2, 1)), np.float64))
     _lay_off(result, predicted, by, np.arange(len(here)), c.between, own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +47,10 @@ class Motion(NamedTuple):
 
     def take(self, which: NDArray[np.int64]) -> Motion:
         """Some rows."""
-        return Motion(*(v[which] for v in self))
+        return Motion(self.q[which], self.g[which], self.great_circle[which])
 
 
-def quadratic(a: FloatArray, p: FloatArray) -> FloatArray:
+def quadratic(a: NDArray[Any], p: NDArray[Any]) -> FloatArray:
     """A P A', (n, 4, 4) each."""
     out: FloatArray = a @ p @ a.transpose(0, 2, 1)
     return out
@@ -140,3 +140,12 @@ def free(reach: FloatArray, keeps: FloatArray) -> FloatArray:
     for axis in (0, 1):
         out[:, axis, axis], out[:, axis, axis + 2], out[:, axis + 2, axis + 2] = 1.0, reach, keeps
     return out
+
+
+def noise_carried(g: FloatArray, t_s: FloatArray) -> FloatArray:
+    """A (n, 4, 4): what (position, velocity) noise becomes t_s later, if its velocity returns at the rate g (0: never)."""
+    u = g * t_s
+    # (1 - exp(-u)) / g, also where g is 0.
+    reach = t_s.copy()
+    np.divide(-np.expm1(-u), g, out=reach, where=g > 0.0)
+    return free(reach, np.asarray(np.exp(-u), np.float64))

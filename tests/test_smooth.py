@@ -18,7 +18,7 @@ from scipy.linalg import expm
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.geodesy.positions import moves, offsets
 from apss_fusion.geodesy.wgs84 import convergence_rad, nvectors
-from apss_fusion.smoothing.chains import chains
+from apss_fusion.smoothing.chains import chains, replaced_by, revisions
 from apss_fusion.smoothing.records import Updates
 from apss_fusion.smoothing.rts import Smoothed, smoothed, state_rows
 from apss_fusion.smoothing.steps import Motion, noise_carried, steps_between
@@ -518,6 +518,31 @@ def test_a_revision_that_contradicts_replaces_what_was_told() -> None:
     assert 1.0 < back_on_the_plane(smoothed(u, Config.of()))[4, 1] < 6.0
     first = on_a_plane(60.0 * np.arange(8), x, p, revised_us=np.where(np.arange(8) == 6, 0, NEVER))
     assert smoothed(first, Config.of()).changed[:6].all()
+
+
+def test_what_was_told_of_the_very_time_of_a_late_look_is_replaced_too() -> None:
+    x, p = line(4)
+    revised_us = np.array([NEVER, NEVER, NEVER, 60_000_000])
+    u = on_a_plane(60.0 * np.arange(4), x, p, revised_us=revised_us)
+    assert replaced_by(u, np.array([3])).tolist() == [False, True, True, False]
+    assert not replaced_by(u, np.array([], np.int64)).any()
+    rows, told = revisions(u)
+    assert rows.tolist() == [3] and told.tolist() == [2]
+
+
+def test_updates_of_one_time_go_by_seq() -> None:
+    """Two detections at one moment: the second state knows both, and so does the first once it is smoothed."""
+    x, p = line(4)
+    t = np.array([0.0, 60.0, 60.0, 120.0])
+    x[:, 0] = 5.0 * t
+    x[2, 1] = 4.0
+    p[2] *= 0.5
+    u = on_a_plane(t, x, p)
+    s = smoothed(u, Config.of())
+    assert np.allclose(s.position[1], s.position[2], atol=1e-12)
+    assert np.allclose(s.covariance[1], s.covariance[2], rtol=1e-9, atol=1e-9)
+    mixed = Updates(*(v[[2, 3, 1, 0]] for v in u[:-1]), tracks=1)
+    assert (smoothed(mixed, Config.of()).position == s.position[[2, 3, 1, 0]]).all()
 
 
 def test_nothing_and_single_updates() -> None:

@@ -14,6 +14,7 @@ from apss_fusion.estimation.motion import STATE, predict, process_noise
 from apss_fusion.geodesy.positions import moves
 from apss_fusion.geodesy.wgs84 import geodetic, nvectors
 from apss_fusion.model import Detection, Look, Source
+from apss_fusion.model.look import Modality
 from apss_fusion.tracking.config import Config
 
 FloatArray = NDArray[np.float64]
@@ -41,24 +42,32 @@ class Setting(NamedTuple):
 
 #: At 52 degrees north, about the antimeridian.
 SETTINGS = {
-    "SEA": Setting("SEA", 40e3, 600.0, (30.0, 600.0), 50.0, 10.0, 0.3, 3.0),
+    "SEA": Setting("SEA", 40e3, 300.0, (30.0, 600.0), 50.0, 10.0, 0.3, 3.0),
     "AIR": Setting("AIR", 150e3, 30.0, (5.0, 60.0), 150.0, 38.0, 1.5, 2.0),
     "GROUND": Setting("GROUND", 12e3, 30.0, (5.0, 60.0), 15.0, 10.0, 0.5, 3.0),
 }
 P_DETECT = 0.9
 TIMES = 16
+_MODALITIES: dict[str, Modality] = {"scan": "RADAR", "report": "AIS"}
 SOURCES = {
     f"{kind}-{domain}": Source(modality=modality, domains=(s.domain,), max_latency_s=0.0)
     for domain, s in SETTINGS.items()
-    for kind, modality in (("scan", "RADAR"), ("report", "AIS"))
+    for kind, modality in _MODALITIES.items()
 }
 
 
 class Scene(NamedTuple):
-    """Looks in order of time, and the state of every object whenever it was seen, by detection id."""
+    """Looks in order of time, and the state of every object (a row of dtype STATE) at a time of its own."""
 
+    domain: str
     looks: list[Look]
-    truth: dict[str, NDArray[np.void]]
+    #: By number: the last time at which it reports, or the time of the last scan.
+    truth: list[NDArray[np.void]]
+
+
+def object_of(detection_id: str) -> int:
+    """The number of the object that was seen; -1 for a false detection."""
+    return int(detection_id.partition("/")[0])
 
 
 class Truth:
@@ -77,7 +86,9 @@ class Truth:
         self.begun = False
 
     def at(self, t: float) -> NDArray[np.void]:
-        """The state t seconds after the start (a row of dtype STATE), later than that asked for before."""
+        """The state t seconds after the start (a row of dtype STATE), not before that asked for last."""
+        if self.begun and t == self.state[0]["t"]:
+            return self.state[:1].copy()
         if not self.begun:
             self.state[0]["t"] = t
             self.begun = True
@@ -98,18 +109,20 @@ class Truth:
 def reports(seed: int, count: int, setting: Setting, config: Config, tells: bool) -> Scene:
     """Objects that report their place, and their speed and course where they tell, at times of their own."""
     rng = np.random.default_rng(seed)
-    looks, truth = [], {}
+    looks, truth = [], []
     for n, place in enumerate(_places(setting, count)):
         own, t = Truth(rng, place, setting, config), float(rng.uniform(0.0, setting.report_s[1]))
         for k in range(TIMES):
             state = own.at(t)
             name = f"{n}/{k}"
-            truth[name] = state
             known = _velocity(rng, state, setting) if tells else {}
             detection = _seen(rng, state, setting.report_m, name, setting, ids={"mmsi": str(200_000_000 + n)}, **known)
-            looks.append(Look(look_id=name, source_id=f"report-{setting.domain}", time=_time(t), detections=(detection,)))
+            looks.append(
+                Look(look_id=name, source_id=f"report-{setting.domain}", time=_time(t), detections=(detection,))
+            )
             t = round(t + float(rng.uniform(*setting.report_s)), 6)
-    return Scene(sorted(looks, key=lambda look: (look.time, look.look_id)), truth)
+        truth.append(state)
+    return Scene(setting.domain, sorted(looks, key=lambda look: (look.time, look.look_id)), truth)
 
 
 def scans(seed: int, count: int, setting: Setting, config: Config, clutter_each: float) -> Scene:
@@ -124,20 +137,18 @@ def scans(seed: int, count: int, setting: Setting, config: Config, clutter_each:
     lat, lon = geodetic(ring)
     corners = [[x, y] for x, y in zip(lon.tolist(), lat.tolist(), strict=True)]
     footprint = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
-    looks, truth = [], {}
+    looks = []
     for k in range(TIMES):
         t = setting.scan_s * k
         found = []
         for n, own in enumerate(objects):
             if rng.random() < P_DETECT:
-                name = f"{n}/{k}"
-                truth[name] = own.at(t)
-                found.append(_seen(rng, truth[name], setting.scan_m, name, setting))
+                found.append(_seen(rng, own.at(t), setting.scan_m, f"{n}/{k}", setting))
         for j in range(rng.poisson(clutter_each * count)):
             way = radius_m * math.sqrt(rng.random()) * _unit(2.0 * math.pi * rng.random())
             false = np.zeros(1, STATE)
             false["x"], false["y"], false["z"] = moves(middle, way[None])[0]
-            found.append(_seen(rng, false, setting.scan_m, f"false-{k}-{j}", setting))
+            found.append(_seen(rng, false, setting.scan_m, f"-1/{k}/{j}", setting))
         looks.append(
             Look(
                 look_id=f"scan-{k}",
@@ -149,7 +160,7 @@ def scans(seed: int, count: int, setting: Setting, config: Config, clutter_each:
                 detections=tuple(found),
             )
         )
-    return Scene(looks, truth)
+    return Scene(setting.domain, looks, [own.at(setting.scan_s * (TIMES - 1)) for own in objects])
 
 
 def _seen(
@@ -164,23 +175,24 @@ def _seen(
 
 
 def _velocity(rng: np.random.Generator, state: NDArray[np.void], setting: Setting) -> dict[str, Any]:
-    """Speed and course with errors along and across the true course."""
-    v = np.array([state["a"][0], state["b"][0]])
-    speed = math.hypot(*v)
-    along = v / speed
-    across = np.array([along[1], -along[0]])
-    across_mps = max(setting.speed_mps, speed * math.radians(setting.course_deg))
-    told = v + along * rng.normal(0.0, setting.speed_mps) + across * rng.normal(0.0, across_mps)
-    course_deg = math.degrees(math.atan2(*told)) % 360.0
-    sigmas = {"speed_sigma_mps": setting.speed_mps, "course_sigma_deg": setting.course_deg}
-    return {"speed_mps": math.hypot(*told), "course_deg": course_deg, **sigmas}
+    """Speed and course with errors of their stated sigmas; across the course never less in m/s than along it."""
+    east, north = float(state["a"][0]), float(state["b"][0])
+    speed = math.hypot(east, north)
+    course_sigma = max(math.radians(setting.course_deg), min(setting.speed_mps / speed, 0.5 * math.pi))
+    course = math.atan2(east, north) + rng.normal(0.0, course_sigma)
+    return {
+        "speed_mps": abs(speed + rng.normal(0.0, setting.speed_mps)),
+        "course_deg": math.degrees(course) % 360.0,
+        "speed_sigma_mps": setting.speed_mps,
+        "course_sigma_deg": setting.course_deg,
+    }
 
 
 def _places(setting: Setting, count: int) -> Iterator[FloatArray]:
     side = math.ceil(math.sqrt(count))
     k = np.arange(count)
-    way = setting.apart_m * (np.column_stack([k % side, k // side]) - 0.5 * (side - 1))
-    return iter(moves(np.tile(nvectors(*setting.middle), (count, 1)), way))
+    way = np.column_stack([k % side, k // side]) - 0.5 * (side - 1)
+    return iter(moves(np.tile(nvectors(*setting.middle), (count, 1)), np.asarray(setting.apart_m * way, np.float64)))
 
 
 def _angles(corners: int) -> FloatArray:

@@ -7,26 +7,33 @@ by the engine's own model. With feeds: normalised innovations squared (NIS) of e
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from apss_fusion.estimation.motion import predict
+from apss_fusion.estimation.motion import STATE, predict
+from apss_fusion.feeds.reading import FeedReader, read_looks
 from apss_fusion.geodesy.positions import offsets
+from apss_fusion.model import Look, Source
 from apss_fusion.smoothing.records import COV_FIELDS, UPPER
+from apss_fusion.smoothing.steps import Motion, quadratic, steps_between
 from apss_fusion.tracking import bank as banks
-from apss_fusion.tracking.config import Config, DomainConfig
+from apss_fusion.tracking.config import Config, DomainConfig, Params
 from apss_fusion.tracking.engine import Engine
+from apss_fusion.tracking.rows import DOMAIN_NAMES
 from apss_fusion.tracking.updates import UpdateBatch
 from benchmarks.consistency_scenes import SETTINGS, SOURCES, START_S, Scene, object_of, reports, scans
+from benchmarks.engine import chunks
 from benchmarks.measuring import machine, table
 
 FloatArray = NDArray[np.float64]
@@ -140,6 +147,139 @@ def _cells(e: Errors, dims: int) -> list[str]:
     return [f"{mean:.3f}{where}", f"{low:.3f} to {high:.3f}", f"{middle:.2f}", f"{outside:.1%}"]
 
 
+# ---------------------------------------------------------------------------------------- recorded feeds
+
+#: Gaps by which innovations are grouped, s.
+GAPS_S = (0.0, 30.0, 120.0, 600.0, 3600.0, math.inf)
+GAP_NAMES = ("0-30 s", "30-120 s", "2-10 min", "10-60 min", "> 1 h")
+#: Density of what no model explains, 1/m^2: one in a thousand, anywhere within 10 km.
+_ANYWHERE = 1e-3 / (math.pi * 1e8)
+
+
+class Innovations(NamedTuple):
+    """Predictions of tracks to their next own detection, one a row."""
+
+    source: list[str]
+    domain: NDArray[np.int64]
+    gap_s: FloatArray
+    #: Whether the track of before took the detection; another one did, or it founded one, where not.
+    same: NDArray[np.bool_]
+    #: Innovation (n, 2), its stated covariance S and that of the wide model (n, 2, 2), in m.
+    y: FloatArray
+    s: FloatArray
+    wide: FloatArray
+
+    def nis(self) -> FloatArray:
+        """Normalised innovation squared (n,), 2 degrees of freedom."""
+        return _squared(self.y, self.s)
+
+    def log_likelihood(self, manoeuvre: float) -> FloatArray:
+        """Log density (n,) of each detection as predicted: narrow, wide with this probability, or anywhere."""
+        narrow, wide = (np.exp(-0.5 * _squared(self.y, s)) / _area(s) for s in (self.s, self.wide))
+        out: FloatArray = np.log((1.0 - manoeuvre) * narrow + manoeuvre * wide + _ANYWHERE)
+        return out
+
+
+def _squared(y: FloatArray, s: FloatArray) -> FloatArray:
+    out: FloatArray = (y[:, None, :] @ np.linalg.solve(s, y[:, :, None]))[:, 0, 0]
+    return out
+
+
+def _area(s: FloatArray) -> FloatArray:
+    out: FloatArray = 2.0 * np.pi * np.sqrt(np.linalg.det(s))
+    return out
+
+
+def feed_looks(path: Path) -> tuple[list[Look], dict[str, Source]]:
+    """All looks of a recorded file in the order of their time, each id once, and the built-in source of its format."""
+    reader = FeedReader(path)
+    reader.input.close()
+    sources = {reader.decoder.name: reader.decoder.source} if reader.decoder else {}
+    looks: dict[str, Look] = {}
+    for look in read_looks(path):
+        looks.setdefault(look.look_id, msgspec.structs.replace(look, time_received=None))
+    return sorted(looks.values(), key=lambda look: (look.time, look.source_id, look.look_id)), sources
+
+
+def innovations(looks: Sequence[Look], sources: Mapping[str, Source], config: Config) -> Innovations:
+    """Of each detection that was surely of one track (weight over 0.9), against the state that the last one left.
+
+    Detections with an identity follow the last one of that identity, whichever track took it: so what the engine did not
+    associate counts too. Others follow the last one of their track.
+    """
+    engine = Engine(msgspec.structs.replace(config, lag_s=0.0, hold_back=True, tentative=True), sources)
+    rows, detections, tracks, ids = [], [], [], []
+    parts = [engine.process_many(chunk) for chunk in chunks(looks)]
+    for part in [*parts, engine.flush()]:
+        first, count = part.rows["evidence"], part.rows["evidence_n"]
+        for k in np.flatnonzero((part.rows["look"] >= 0) & (count > 0)).tolist():
+            own = part.evidence[first[k] : first[k] + count[k]]
+            best = own[int(own["weight"].argmax())]
+            if best["weight"] > 0.9:
+                look = part.batch.looks[part.rows["look"][k]]
+                rows.append(part.rows[k : k + 1])
+                detections.append(part.batch.detections[best["detection"]][None])
+                tracks.append(part.track_ids[k].tobytes())
+                ids.append(engine.register.names[int(look["source"])])
+    if not rows:
+        return Innovations(
+            [], *(np.zeros(0, t) for t in ("i8", "f8", "?")), *(np.zeros((0, 2)), *2 * [np.zeros((0, 2, 2))])
+        )
+    return _paired(np.concatenate(rows), np.concatenate(detections), tracks, ids, config.params())
+
+
+def _paired(
+    row: NDArray[np.void], z: NDArray[np.void], tracks: list[bytes], source: list[str], params: Params
+) -> Innovations:
+    numbers = {name: k for k, name in enumerate(dict.fromkeys(tracks))}
+    track = np.array([numbers[name] for name in tracks])
+    key = np.where(z["identity"] != 0, z["identity"], track.astype(np.uint64))
+    order = np.lexsort((np.arange(len(row)), key))
+    pair = np.flatnonzero(
+        (key[order[1:]] == key[order[:-1]]) & (row["time_us"][order[1:]] > row["time_us"][order[:-1]])
+    )
+    old, new = order[pair], order[pair + 1]
+    state, domain, seen = row["state"][old].copy(), row["belief"]["domain"][old].astype(np.int64), z[new]
+    there = np.zeros(len(new), STATE)
+    there["x"], there["y"], there["z"] = seen["x"], seen["y"], seen["z"]
+    there["t"] = row["state"]["t"][new] + seen["dt"]
+    steps, predictions = steps_between(state, there, Motion.of(params, domain))
+    here = np.stack([predictions["x"], predictions["y"], predictions["z"]], 1)
+    y = offsets(here, np.stack([seen["x"], seen["y"], seen["z"]], 1))
+    p = np.zeros((len(new), 4, 4))
+    for name, i, j in zip(COV_FIELDS, *UPPER, strict=True):
+        p[:, i, j] = p[:, j, i] = state[name]
+    r = np.stack([seen["ree"], seen["ren"], seen["ren"], seen["rnn"]], 1).reshape(-1, 2, 2)
+    f, carried = params.filter[0], quadratic(steps.f, p)
+    wide = (carried + f["manoeuvre_factor"] * steps.q)[:, :2, :2] + (1.0 + f["manoeuvre_jump"]) * r
+    s = (carried + steps.q)[:, :2, :2] + r
+    return Innovations([source[i] for i in new], domain, there["t"] - state["t"], track[old] == track[new], y, s, wide)
+
+
+def recorded(feeds: Sequence[Path], config: Config) -> Iterator[list[Any]]:
+    """The rows of the table of feeds."""
+    for path in feeds:
+        found = innovations(*feed_looks(path), config)
+        nis, likely = found.nis(), found.log_likelihood(config.filter.manoeuvre_probability)
+        source = np.array(found.source)
+        for name in dict.fromkeys(found.source):
+            for domain, title in enumerate(DOMAIN_NAMES):
+                for k, gap in enumerate(GAP_NAMES):
+                    which = (source == name) & (found.domain == domain)
+                    which &= (found.gap_s >= GAPS_S[k]) & (found.gap_s < GAPS_S[k + 1])
+                    if which.any():
+                        yield [
+                            f"{path.name}, {name}, {title}, {gap}",
+                            int(which.sum()),
+                            f"{np.mean(nis[which]) / 2.0:,.2f}",
+                            f"{np.median(nis[which]) / chi2.median(2):.2f}",
+                            f"{np.mean(nis[which] <= chi2.ppf(0.99, 2)):.1%}",
+                            f"{np.mean(likely[which]):.2f}",
+                            f"{np.median(np.hypot(*found.y[which].T)):,.0f}",
+                            f"{np.mean(~found.same[which]):.1%}",
+                        ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.consistency", description="NEES and NIS as markdown.")
@@ -147,16 +287,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--feed", nargs="+", default=[], type=Path, help="recorded files: NIS by source instead of NEES"
     )
     parser.add_argument("--runs", type=int, default=Runs().runs, help="independent runs of each scene")
+    parser.add_argument("--config", type=Path, help="with --feed: keys that override the engine's defaults")
     options = parser.parse_args(arguments)
+    for feed in options.feed:
+        if not feed.is_file():
+            parser.error(f"--feed {feed}: no such file")
     print(machine(), flush=True)
+    if options.feed:
+        config = Config.of() if options.config is None else Config.read(options.config)
+        table(
+            "NIS of recorded feeds",
+            (
+                "feed, source, domain, gap",
+                "number",
+                "NIS / 2",
+                "median",
+                "within 99 %",
+                "log-likelihood",
+                "median, m",
+                "other track",
+            ),
+            recorded(options.feed, config),
+            notes=(
+                "Innovation of each detection that was surely a track's own, from the state that its last one left. Median: by "
+                "that of chi-square. Log-likelihood: mean, in nats, of the detection's place by narrow and wide model.",
+            ),
+        )
+        return
     columns = ("95 % interval", "median", "over 99 %")
     table(
         "NEES of the whole engine on objects that move as it believes",
         ("scene", "objects", *("position", *columns), *("full state", *columns)),
         simulated(Runs(runs=options.runs)),
         notes=(
-            "Mean of NEES by degrees of freedom: 1 is consistent, more is too sure. (!): outside of the interval. Median: by that of "
-            "chi-square. With scans a state is the moments of several hypotheses (which detection, or a new object?): mostly "
+            "Mean of NEES by degrees of freedom: 1 is consistent, more is too sure. (!): outside of the interval. Median: by "
+            "that of chi-square. With scans a state is the moments of several hypotheses (which detection, or a new object?): mostly "
             "a little too modest, and far off when the wrong one was taken, so the median says more there than the mean.",
         ),
     )

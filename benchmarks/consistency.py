@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -152,6 +153,8 @@ def _cells(e: Errors, dims: int) -> list[str]:
 #: Gaps by which innovations are grouped, s.
 GAPS_S = (0.0, 30.0, 120.0, 600.0, 3600.0, math.inf)
 GAP_NAMES = ("0-30 s", "30-120 s", "2-10 min", "10-60 min", "> 1 h")
+#: A track of more than this moves: two knots.
+MOVES_MPS = 1.0
 #: Density of what no model explains, 1/m^2: one in a thousand, anywhere within 10 km.
 _ANYWHERE = 1e-3 / (math.pi * 1e8)
 
@@ -162,6 +165,8 @@ class Innovations(NamedTuple):
     source: list[str]
     domain: NDArray[np.int64]
     gap_s: FloatArray
+    #: Speed that the track had.
+    speed_mps: FloatArray
     #: Whether the track of before took the detection; another one did, or it founded one, where not.
     same: NDArray[np.bool_]
     #: Innovation (n, 2), its stated covariance S and that of the wide model (n, 2, 2), in m.
@@ -223,7 +228,7 @@ def innovations(looks: Sequence[Look], sources: Mapping[str, Source], config: Co
                 ids.append(engine.register.names[int(look["source"])])
     if not rows:
         return Innovations(
-            [], *(np.zeros(0, t) for t in ("i8", "f8", "?")), *(np.zeros((0, 2)), *2 * [np.zeros((0, 2, 2))])
+            [], *(np.zeros(0, t) for t in ("i8", "f8", "f8", "?")), *(np.zeros((0, 2)), *2 * [np.zeros((0, 2, 2))])
         )
     return _paired(np.concatenate(rows), np.concatenate(detections), tracks, ids, config.params())
 
@@ -253,7 +258,9 @@ def _paired(
     f, carried = params.filter[0], quadratic(steps.f, p)
     wide = (carried + f["manoeuvre_factor"] * steps.q)[:, :2, :2] + (1.0 + f["manoeuvre_jump"]) * r
     s = (carried + steps.q)[:, :2, :2] + r
-    return Innovations([source[i] for i in new], domain, there["t"] - state["t"], track[old] == track[new], y, s, wide)
+    speed_mps = np.hypot(state["a"], state["b"])
+    same = track[old] == track[new]
+    return Innovations([source[i] for i in new], domain, there["t"] - state["t"], speed_mps, same, y, s, wide)
 
 
 def recorded(feeds: Sequence[Path], config: Config) -> Iterator[list[Any]]:
@@ -262,22 +269,22 @@ def recorded(feeds: Sequence[Path], config: Config) -> Iterator[list[Any]]:
         found = innovations(*feed_looks(path), config)
         nis, likely = found.nis(), found.log_likelihood(config.filter.manoeuvre_probability)
         source = np.array(found.source)
-        for name in dict.fromkeys(found.source):
-            for domain, title in enumerate(DOMAIN_NAMES):
-                for k, gap in enumerate(GAP_NAMES):
-                    which = (source == name) & (found.domain == domain)
-                    which &= (found.gap_s >= GAPS_S[k]) & (found.gap_s < GAPS_S[k + 1])
-                    if which.any():
-                        yield [
-                            f"{path.name}, {name}, {title}, {gap}",
-                            int(which.sum()),
-                            f"{np.mean(nis[which]) / 2.0:,.2f}",
-                            f"{np.median(nis[which]) / chi2.median(2):.2f}",
-                            f"{np.mean(nis[which] <= chi2.ppf(0.99, 2)):.1%}",
-                            f"{np.mean(likely[which]):.2f}",
-                            f"{np.median(np.hypot(*found.y[which].T)):,.0f}",
-                            f"{np.mean(~found.same[which]):.1%}",
-                        ]
+        for name, (domain, title), moves, k in product(
+            dict.fromkeys(found.source), enumerate(DOMAIN_NAMES), (True, False), range(len(GAP_NAMES))
+        ):
+            which = (source == name) & (found.domain == domain) & ((found.speed_mps > MOVES_MPS) == moves)
+            which &= (found.gap_s >= GAPS_S[k]) & (found.gap_s < GAPS_S[k + 1])
+            if which.any():
+                yield [
+                    f"{path.name}, {name}, {title}, {'moves' if moves else 'stands'}, {GAP_NAMES[k]}",
+                    int(which.sum()),
+                    f"{np.mean(nis[which]) / 2.0:,.2f}",
+                    f"{np.median(nis[which]) / chi2.median(2):.2f}",
+                    f"{np.mean(nis[which] <= chi2.ppf(0.99, 2)):.1%}",
+                    f"{np.mean(likely[which]):.2f}",
+                    f"{np.median(np.hypot(*found.y[which].T)):,.0f}",
+                    f"{np.mean(~found.same[which]):.1%}",
+                ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -321,8 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         simulated(Runs(runs=options.runs)),
         notes=(
             "Mean of NEES by degrees of freedom: 1 is consistent, more is too sure. (!): outside of the interval. Median: by "
-            "that of chi-square. With scans a state is the moments of several hypotheses (which detection, or a new object?): mostly "
-            "a little too modest, and far off when the wrong one was taken, so the median says more there than the mean.",
+            "that of chi-square. With scans a state is the moments of several hypotheses (which detection, or a new object?): "
+            "mostly a little too modest, far off when the wrong one was taken; the median says more there than the mean.",
         ),
     )
 

@@ -1,6 +1,6 @@
 """A file of track updates smoothed into another: read for its states, smoothed, read again and written.
 
-Between the two readings the states of the whole file are held, about 600 bytes an update while they are smoothed; the lines
+Between the two readings the states of the whole file are held, about 2 kB an update while they are smoothed; the lines
 themselves are not.
 """
 

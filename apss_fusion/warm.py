@@ -32,6 +32,7 @@ from apss_fusion.simulation.scenario import (
     Satellite,
     Traffic,
 )
+from apss_fusion.smoothing import smooth_file
 from apss_fusion.tracking.config import Config
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,6 +76,7 @@ def _constellation(folder: Path) -> None:
     run(scenario, folder)
     _fuse(folder / "looks.ndjson", folder / "tracks.ndjson")
     evaluate(folder / "truth.ndjson", folder / "tracks.ndjson")
+    smooth_file(str(folder / "tracks.ndjson"), str(folder / "smoothed.ndjson"), Config.of())
 
 
 def _sea(folder: Path) -> None:

@@ -34,7 +34,8 @@ PUBLISHED = {
     "w15_10_70": 3.755,
     "w15_20_90": 3.054,
 }
-#: A filter that sees each object alone in its own world and reports it from r > 0.5: no estimator of single tracks does much better.
+#: A filter that sees each object alone in its own world and reports it from r > 0.5; no estimator of single tracks does much
+#: better.
 FLOOR = {
     "x1_10_98": 62.2,
     "x1_30_98": 63.4,

@@ -267,7 +267,7 @@ def recorded(feeds: Sequence[Path], config: Config) -> Iterator[list[Any]]:
     """The rows of the table of feeds."""
     for path in feeds:
         found = innovations(*feed_looks(path), config)
-        nis, likely = found.nis(), found.log_likelihood(config.filter.manoeuvre_probability)
+        nis, likely = found.nis(), found.log_likelihood(config.tracking.manoeuvre_probability)
         source = np.array(found.source)
         for name, (domain, title), moves, k in product(
             dict.fromkeys(found.source), enumerate(DOMAIN_NAMES), (True, False), range(len(GAP_NAMES))

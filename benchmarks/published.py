@@ -88,7 +88,7 @@ def configuration(params: dict[str, Any], setting: str, bank: tuple[float, ...] 
             "lag_s": 0.0,
             "hold_back": True,
             "filter": setting,
-            "accurate": {"noise_factors": bank, "histories": 2 + len(bank)},
+            "accurate": {"noise_factors": bank, "histories": 2 + len(bank), "least_factor": 0.001},
             # What the globe needs floors for (thin priors, dense clutter, many tracks) is known here.
             "tracking": {"gate": 20.0, "edge_floor": 1e-7, "edge_dominated": 1e-7, "birth_min": 1e-9, "sweeps": 200},
             "domain": {

@@ -1,8 +1,8 @@
 """The scenarios of the published tables, drawn anew from their models: a plane, metres, states [x, vx, y, vy], scans T apart.
 
 x1, x2: Xia, Granstrom, Svensson and Garcia-Fernandez 2017, "Performance evaluation of multi-Bernoulli conjugate priors for
-multi-target filtering", FUSION. w15: Williams 2015, "Marginal multi-Bernoulli filters", IEEE Trans. AES 51. sea: ships at one per (4 km)^2,
-a scan a minute.
+multi-target filtering", FUSION. w15: Williams 2015, "Marginal multi-Bernoulli filters", IEEE Trans. AES 51. sea: ships at
+one per (4 km)^2, a scan a minute.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def w15(pd: float, clutter: int, run: int) -> Run:
 
 
 def sea(n: int, run: int) -> Run:
-    """n ships at 5 to 15 m/s, twenty scans."""
+    """Ships at 5 to 15 m/s, twenty scans."""
     rng = np.random.default_rng([run, n])
     side, scans, t, q = 4000.0 * float(np.sqrt(n)), 20, 60.0, 0.01
     speed, course = rng.uniform(5, 15, n), rng.uniform(0, 2 * np.pi, n)

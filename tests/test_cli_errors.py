@@ -57,7 +57,6 @@ WRONG = {
     "fuse feed.ndjson --out tracks --lag -1": "--lag",
     "fuse feed.ndjson --out tracks --lag nan": "--lag",
     "fuse feed.ndjson --out tracks --lag inf": "--lag",
-    "fuse feed.ndjson --out tracks --filter accurate": "not in this version; fast is",
     "fuse feed.ndjson --out tracks --filter best": "--filter best",
     "fuse feed.ndjson --out tracks --picture-interval 10": "--picture FILE",
     "fuse feed.ndjson --out tracks --picture p --picture-interval 0": "--picture-interval",

@@ -23,7 +23,7 @@ def covariance(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def mixture(seed: int, n: int, factors: tuple[float, ...] = (1.0,)) -> NDArray[np.float64]:
-    """n histories behind room for as many results."""
+    """Some histories, behind them room for as many results."""
     rng = np.random.default_rng(seed)
     c = np.zeros((2 * n + 2, hy.WIDTH))
     for k in range(n):

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outputs": {"evaluation", "geodesy", "kernels", "model", "tracking"},
     "simulation": {"geodesy", "kernels", "model"},
     "evaluation": {"estimation", "geodesy", "kernels", "model"},
+    "smoothing": {"estimation", "evaluation", "geodesy", "kernels", "model", "outputs", "tracking"},
     "replay": {"feeds", "geodesy", "kernels", "model", "outputs", "tracking"},
 }
 #: Rooms at the top of the house, which may import any other.

@@ -8,7 +8,7 @@ must stay is how much each weighs in all. So
     C_ih = -(1 - r_h) ln(1 - r_i) - r_h ln r_i + r_h / 2 [tr(P_i^-1 P_h) + d' P_i^-1 d + ln |2 pi P_i|]
 
 the cross entropy of hypothesis h and Bernoulli i, alternates with moment matching of the Bernoullis (Williams 2015, "An
-efficient, variational approximation of the best fitting multi-Bernoulli filter", IEEE Trans. Signal Processing 63, in its full form).
+efficient, variational approximation of the best fitting multi-Bernoulli filter", IEEE Trans. Signal Processing 63, in full).
 It starts from the cluster's best global hypothesis: from the marginals, equal tracks are a saddle point and stay alike.
 
 Identity is a part of the state: a hypothesis that carries a name costs a track of another name as much as the two disagree. So a

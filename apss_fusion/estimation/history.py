@@ -1,9 +1,9 @@
 """Association histories: a track as a mixture of a few Gaussians, one for each way in which it may have come about.
 
 A row of histories is float64: how many there are (0: the track is the one Gaussian of its STATE row), the number of the set
-of sources that shaped it, then `WIDTH` numbers for each history, in the order of `W` to `BB`. A history is told relative to the track's STATE row,
-which holds the mean and covariance of all of them: shift of the mean (m, m/s) on the local tangent plane, and its own
-covariance. Each history may move by a process noise of its own: a factor on the domain's q.
+of sources that shaped it, then `WIDTH` numbers for each history, in the order of `W` to `BB`. A history is told relative to
+the track's STATE row, which holds the mean and covariance of all of them: shift of the mean (m, m/s) on the local tangent
+plane, and its own covariance. Each history may move by a process noise of its own: a factor on the domain's q.
 """
 
 from __future__ import annotations
@@ -317,3 +317,25 @@ def reduce_histories(c: NDArray[np.float64], count: int, most: int, near: float,
         c[count + g, FACTOR] = factor
         c[count + g, W] /= total
     return made
+
+
+@lean_kernel
+def write_histories(
+    c: NDArray[np.float64], first: int, count: int, mean: int, h: NDArray[np.float64], spare: Row
+) -> None:
+    """Write the `count` rows of c (n, WIDTH) from `first` on into a row of histories, rounded, relative to row `mean`.
+
+    spare: a STATE row to work in.
+    """
+    h[COUNT] = count
+    for g in range(count):
+        at = FIRST + WIDTH * g
+        for k in range(WIDTH):
+            h[at + k] = c[first + g, k]
+        if count == 1:
+            h[at + W] = 1.0
+        h[at + E] -= c[mean, E]
+        h[at + N] -= c[mean, N]
+        h[at + A] -= c[mean, A]
+        h[at + B] -= c[mean, B]
+        round_history(h, at, spare)

@@ -228,8 +228,6 @@ class Collector:
             turned = rng.random(count) < (0.5 if isinstance(sensor, Imager) else 0.0)
             heading = np.degrees(np.arctan2(*seen.velocity.T)) + 180.0 * turned + rng.normal(0.0, 4.0, count)
             for i, row in enumerate(more):
-                if isinstance(sensor, Imager):
-                    row["time"] = self._text(seen.seconds[i])
                 if np.hypot(*seen.velocity[i]) > _STILL_MPS:
                     row["heading_deg"] = round(float(heading[i]), 1) % 360.0
                 row["length_m"] = round(max(1.0, float(seen.length_m[i] * size[i, 0])), 1)
@@ -251,6 +249,8 @@ class Collector:
                 row["range_rate_sigma_mps"] = sensor.range_rate_sigma_mps
                 row["los_az_deg"] = round(math.degrees(float(sight[i])) % 360.0, 3)
                 row["los_el_deg"] = round(math.degrees(float(elevation[i])), 3)
+        for i, row in enumerate(more):
+            row["time"] = self._text(seen.seconds[i])
         lat, lon = geodetic(moves(seen.position, error))
         certain = isinstance(sensor, Camera) or len(sensor.domains) == 1
         return [

@@ -1,6 +1,7 @@
 """The bank: every track in rows of a few arrays, the lists that lead to them, and their birth and death.
 
-What a track is stands in `state`, `altitude`, `belief` and, in the setting `accurate`, `history`; `link` says only where it is found and what was published.
+What a track is stands in `state`, `altitude`, `belief` and, in the setting `accurate`, `history`; `link` says only where it
+is found and what was published.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from apss_fusion.association import cell_table
 from apss_fusion.association.cell_table import GLOBE_LEVEL, N_CELLS
-from apss_fusion.association.edges import Pairs
 from apss_fusion.association.scratch import new_scratch
+from apss_fusion.association.weights import Pairs
 from apss_fusion.kernels import kernel
 from apss_fusion.model import TrackStatus
 from apss_fusion.tracking import bank as banks
@@ -24,6 +24,7 @@ from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.feet import FootprintRows
 from apss_fusion.tracking.filing import file_track, start_calendar
+from apss_fusion.tracking.loading import load_contributors, load_intensity, take_slots
 from apss_fusion.tracking.picture import tracks_at
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_output
 from apss_fusion.tracking.records import (
@@ -335,7 +336,7 @@ class Filter:
         rows, counts = tracks.contributors, tracks.contributor_counts
         bank = banks.new_bank(max(1024, n + n // 4, len(rows) // 2 + 64), self._histories)
         # Slots come in their order: 0 to n.
-        _take_slots(bank, n)
+        take_slots(bank, n)
         bank.state[:n], bank.altitude[:n], bank.belief[:n] = tracks.state, tracks.altitude, tracks.belief
         bank.history[:n] = tracks.history
         self._sized(len(bank.link))
@@ -343,11 +344,11 @@ class Filter:
         self.track_id[:n] = tracks.track_id
         link = bank.link[:n]
         link["alive"], link["detections"], link["sources"] = 1, tracks.detections, tracks.sources
-        _load_contributors(bank, counts, rows)
+        load_contributors(bank, counts, rows)
         banks.rebuild_identities(bank)
         start_calendar(bank, t)
         table = intensities.new_intensity(2 * len(cells) + 256)
-        _load_intensity(table, cell_keys, cell_rows)
+        load_intensity(table, cell_keys, cell_rows)
         grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
         self.work = self.work._replace(bank=bank, cells=grid, heads=np.zeros(len(grid.row), np.int32), intensity=table)
         _file_all(self.work, np.arange(n))
@@ -380,31 +381,3 @@ def _file_all(w: Work, slots: NDArray[np.int64]) -> None:
     """File tracks from where they are in their own rows; what they have by themselves stays where it was in time."""
     for i in slots:
         file_track(w, i, w.bank.state[i], w.bank.belief[i].tr)
-
-
-@kernel
-def _take_slots(bank: Bank, n: int) -> None:
-    for _ in range(n):
-        banks.take_slot(bank)
-
-
-@kernel
-def _load_contributors(bank: Bank, counts: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
-    k = 0
-    for i in range(len(counts)):
-        last = np.int64(-1)
-        for _ in range(counts[i]):
-            last = banks.add_contributor(
-                bank.link, bank.pool, bank.counters, i, last, np.int64(rows[k, 0]), np.int64(rows[k, 1]), rows[k, 2]
-            )
-            k += 1
-
-
-@kernel
-def _load_intensity(table: intensities.Intensity, key: NDArray[np.uint64], rows: NDArray[np.float64]) -> None:
-    for k in range(len(key)):
-        s = intensities.slot_of(table.cells, key[k])
-        if table.cells[s].key == 0:
-            table.used[0] += 1
-        row = table.cells[s]
-        row.key, row.value, row.t, row.written, row.last = key[k], rows[k, 0], rows[k, 1], 1, -1

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from apss_fusion.association.edges import Pairs
 from apss_fusion.association.identity import add_identity, keep_two
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import OWN, Scratch
+from apss_fusion.association.weights import Pairs
 from apss_fusion.estimation.altitude import update_altitude
 from apss_fusion.estimation.history import SOURCES, clear_history, copy_history, mean_factor
 from apss_fusion.estimation.motion import process_noise

@@ -25,6 +25,7 @@ from apss_fusion.tracking.bank import (
     release_slot,
     take_slot,
 )
+from apss_fusion.tracking.candidates import candidates
 from apss_fusion.tracking.cover import note_reads, thin_cover
 from apss_fusion.tracking.filing import COAST, END, existence_at, file_track, next_due, next_event, retire_track
 from apss_fusion.tracking.intensity import cell_key, cell_of, write
@@ -41,7 +42,7 @@ from apss_fusion.tracking.undetected import (
     note_founded,
     thin,
 )
-from apss_fusion.tracking.weighing import associate, candidates, room_for, weigh_look
+from apss_fusion.tracking.weighing import associate, room_for, weigh_look
 from apss_fusion.tracking.window.apply import set_end
 from apss_fusion.tracking.window.log import put_write
 from apss_fusion.tracking.window.record import record_detections, record_founding, record_touch

@@ -21,12 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.history import (
-    COUNT,
     FACTOR,
     FIRST,
     WIDTH,
-    A,
-    B,
     E,
     N,
     W,
@@ -34,13 +31,14 @@ from apss_fusion.estimation.history import (
     match_moments,
     put_history,
     reduce_histories,
-    round_history,
+    write_histories,
 )
 from apss_fusion.estimation.measurement import gate_distance, update
 from apss_fusion.estimation.motion import STATE, predict
 from apss_fusion.estimation.rounding import round_state
 from apss_fusion.geodesy.wgs84 import moved, nvectors, offset
 from apss_fusion.kernels import Row, lean_kernel, whole
+from apss_fusion.tracking.mixing import NEAR
 from apss_fusion.tracking.rows import DOMAIN_NAMES
 
 if TYPE_CHECKING:
@@ -54,8 +52,6 @@ ON, USED, LOOKS, COHORT, DOMAIN, BEFORE = range(6)
 T, FLAT, FLAT_BIRTH, LEAST, BORN, EXPECTED, MEMORY, STEP = range(8)
 #: Looks after which a track counts as born.
 _AGE = 4
-#: Histories of a new track are one within this squared Mahalanobis distance.
-_NEAR = 1.0
 #: Parts that weigh less of a new track are left out.
 _LEAST_PART = 1e-5
 
@@ -110,7 +106,8 @@ def new_undetected(model: MixtureBirths | None) -> Undetected:
             np.zeros(6, np.int64), np.zeros(8), nothing, empty, nothing, empty, np.zeros((0, 3), np.int64)
         )
     parts, births = _rows(model.initial, model.start_s), _rows(model.births, model.start_s)
-    part, weight = np.zeros(4096, STATE), np.zeros(4096)
+    size = max(4096, 2 * len(parts))
+    part, weight = np.zeros(size, STATE), np.zeros(size)
     part[: len(parts)], weight[: len(parts)] = parts, [g.weight for g in model.initial]
     n, x = np.zeros(6, np.int64), np.zeros(8)
     n[[ON, USED, DOMAIN]] = 1, len(parts), DOMAIN_NAMES.index(model.domain)
@@ -230,7 +227,7 @@ def found_from_mixture(w: Work, i: int, z: Row) -> None:
         if mix[c, W] < _LEAST_PART * total:
             mix[c, W] = 0.0
     row = w.bank.history[i]
-    made = reduce_histories(mix, count, max(1, (len(row) - FIRST) // WIDTH), _NEAR if len(row) else np.inf, s.group)
+    made = reduce_histories(mix, count, max(1, (len(row) - FIRST) // WIDTH), NEAR if len(row) else np.inf, s.group)
     for g in range(made):
         s.group[count + g] = 0
     mean = count + made
@@ -241,16 +238,7 @@ def found_from_mixture(w: Work, i: int, z: Row) -> None:
     round_state(state)
     if made == 1:
         return
-    row[COUNT] = made
-    for g in range(made):
-        at = FIRST + WIDTH * g
-        for k in range(WIDTH):
-            row[at + k] = mix[count + g, k]
-        row[at + E] -= mix[mean, E]
-        row[at + N] -= mix[mean, N]
-        row[at + A] -= mix[mean, A]
-        row[at + B] -= mix[mean, B]
-        round_history(row, at, x)
+    write_histories(mix, count, made, mean, row, x)
 
 
 @lean_kernel

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import GLOBE_LEVEL, Cells
-from apss_fusion.association.edges import Pairs
 from apss_fusion.association.scratch import Scratch
+from apss_fusion.association.weights import Pairs
 from apss_fusion.kernels import lean_kernel
 from apss_fusion.tracking.bank import Bank
 from apss_fusion.tracking.config import Params

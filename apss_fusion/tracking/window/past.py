@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import GLOBE, GLOBE_LEVEL, LEVELS, intern
-from apss_fusion.association.edges import EARTH_SQ_M2, reference, weigh
+from apss_fusion.association.edges import EARTH_SQ_M2
+from apss_fusion.association.weights import reference
 from apss_fusion.estimation.motion import predict, reach_m
 from apss_fusion.geodesy.h3cells import nvec_to_cell
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from apss_fusion.association.cell_table import N_CELLS
-from apss_fusion.association.edges import SOURCES, note_missing
 from apss_fusion.association.pairs import find_pair
+from apss_fusion.association.weights import SOURCES, note_missing
 from apss_fusion.estimation.altitude import altitude_at
 from apss_fusion.estimation.history import SOURCES as HISTORY_SOURCES
 from apss_fusion.estimation.history import copy_history, same_history

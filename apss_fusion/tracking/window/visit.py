@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.association.cell_table import N_CELLS
-from apss_fusion.association.edges import EARTH_SQ_M2, reference
+from apss_fusion.association.edges import EARTH_SQ_M2
+from apss_fusion.association.weights import reference
 from apss_fusion.estimation.history import clear_history, copy_history
 from apss_fusion.estimation.motion import predict, reach_m
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole
 from apss_fusion.tracking.bank import N_FREE, STAMP
+from apss_fusion.tracking.candidates import candidates, sort_by_key
 from apss_fusion.tracking.filing import existence_at
 from apss_fusion.tracking.intensity import cell_of
 from apss_fusion.tracking.propose import propose_near, reach_of
 from apss_fusion.tracking.weighing import (
     associate,
-    candidates,
     chance_seen,
     expected_density,
     note_missing_pairs,
-    sort_by_key,
     weigh_look,
     weigh_one,
     written_cells,

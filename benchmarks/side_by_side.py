@@ -25,6 +25,8 @@ from benchmarks.rivals.plots import peak_mib
 
 #: The configuration's key for the setting of the filter, and its settings.
 SETTING_KEY, SETTINGS = "setting", ("fast", "accurate")
+#: Ours is told from this existence on: the best by OSPA of 0.3, 0.5, 0.7, 0.9 and 0.97, as the rivals were tuned.
+TOLD_FROM = 0.7
 ROOT = Path(__file__).parents[1]
 RIVAL_PYTHON = ROOT / ".venv-rivals" / "bin" / "python"
 #: Libraries must not start threads of their own.
@@ -73,7 +75,7 @@ def track_ours(folder: Path, setting: str) -> dict[str, Any]:
     from apss_fusion.model import Source
     from apss_fusion.tracking.config import Config
     from apss_fusion.tracking.engine import Engine
-    from benchmarks.published import REPORT, Plane, configuration, looks
+    from benchmarks.published import Plane, configuration, looks
 
     def tracked(place: Path) -> tuple[float, int, list[list[list[float]]]]:
         params = json.loads((place / "params.json").read_text())
@@ -87,7 +89,7 @@ def track_ours(folder: Path, setting: str) -> dict[str, Any]:
         for look in scans:
             engine.process_many([look])
             engine.flush()
-            tracks = engine.tracks_at(round(look.time.timestamp() * 1e6), least_existence=REPORT)
+            tracks = engine.tracks_at(round(look.time.timestamp() * 1e6), least_existence=TOLD_FROM)
             xy = plane.xy(np.array([t.lat for t in tracks]), np.array([t.lon for t in tracks]))
             estimates.append(xy.tolist())
         return time.process_time() - begin, sum(len(look.detections) for look in scans), estimates
@@ -167,7 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     python = rival_python()
     trackers = [f"ours {name}" for name in accepted_settings()]
-    notes = ["OSPA from the sixth scan, p = 2, c = 500 m. Ratios: speed, OSPA (below 1: ours is nearer)."]
+    notes = [
+        "OSPA from the sixth scan, p = 2, c = 500 m. Ratios: speed, OSPA (below 1: ours is nearer).",
+        f"Ours: what is true of the scene; tracks are told from an existence of {TOLD_FROM} on, the best of five by OSPA.",
+    ]
     if python is None:
         notes.append("Stone Soup is left out: `make rivals` makes its environment, `.venv-rivals`.")
     else:

@@ -78,6 +78,10 @@ def test_scores_of_a_swap_and_of_lost_detections() -> None:
     assert found.completeness == pytest.approx((2 + 2) / 7)
 
 
+def test_a_switch_is_from_the_last_track_not_from_the_first() -> None:
+    assert scores(["a"] * 5, [1, 2, 2, 2, 1]).switches == 2
+
+
 @given(LABELS)
 def test_scores_do_not_depend_on_names(labels: list[tuple[int, int]]) -> None:
     objects, tracks = [a for a, _ in labels], [b for _, b in labels]

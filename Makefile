@@ -77,6 +77,26 @@ bench: setup ## print every table of benchmarks/ that takes minutes
 bench-full: setup ## print the longer ones too: 100,000 ships, 500,000 objects, 1,000,000 tracks
 	$(BIN)/python -m benchmarks --full
 
+# Other trackers to measure against, in an environment of their own: nothing of the project imports them.
+RIVALS := .venv-rivals
+RIVALS_PIP := $(RIVALS)/bin/python -m pip --disable-pip-version-check --no-input
+
+$(RIVALS)/.locked: benchmarks/rivals/requirements.lock | setup
+	$(BIN)/python -m venv $(RIVALS)
+	$(RIVALS_PIP) install --quiet --require-hashes -r benchmarks/rivals/requirements.lock
+	@touch $@
+
+.PHONY: rivals
+rivals: $(RIVALS)/.locked ## make .venv-rivals with Stone Soup, for python -m benchmarks.side_by_side and benchmarks.blind
+
+# As `lock`, for .venv-rivals.
+.PHONY: lock-rivals
+lock-rivals: setup ## write benchmarks/rivals/requirements.lock anew from requirements.in beside it
+	$(BIN)/pip-compile --quiet $(UPGRADE) --strip-extras --allow-unsafe --generate-hashes \
+	  --no-header --no-emit-options --output-file benchmarks/rivals/requirements.lock benchmarks/rivals/requirements.in
+	@grep -viE '://|^-|^# ' benchmarks/rivals/requirements.lock > benchmarks/rivals/requirements.lock.new
+	@mv benchmarks/rivals/requirements.lock.new benchmarks/rivals/requirements.lock
+
 .PHONY: schemas
 schemas: setup ## write topics/schemas/ anew from the structs of apss_fusion/model/
 	$(BIN)/python -m apss_fusion.model.schemas
@@ -97,6 +117,6 @@ wheel-test: setup ## run the tests against the built wheel instead of the checko
 	cd build/wheel && PYTHONPATH=site ../../$(BIN)/pytest --rootdir ../.. -c ../../pyproject.toml $(PYTEST) ../../tests
 
 .PHONY: clean
-clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .venv-rivals and everything that was built
+	rm -rf $(VENV) $(RIVALS) build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,7 +27,7 @@ from benchmarks.blind_feeds import RECORDINGS, BlindFeed, Recording, sources_of
 from benchmarks.blind_scores import Scores, scores
 from benchmarks.measuring import cpu_of, machine, table
 from benchmarks.rivals.plots import Plots
-from benchmarks.side_by_side import SETTING_KEY, accepted_settings, in_process, rival_python
+from benchmarks.side_by_side import SETTING_KEY, SETTINGS, in_process, rival_python
 
 #: Looks in the order of their times, none late: each detection's track is decided once. Tentative tracks own detections too.
 OURS: dict[str, Any] = {"lag_s": 0.0, "hold_back": True, "tentative": True}
@@ -152,15 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECORDINGS)}; all where none is named")
     feeds = os.environ.get("APSS_FUSION_FEEDS")
     parser.add_argument("--data", type=Path, default=feeds, help="folder of the recorded feeds (or APSS_FUSION_FEEDS)")
-    parser.add_argument("--setting", help="setting of the engine's filter")
+    parser.add_argument("--setting", choices=SETTINGS, default=SETTINGS[0], help="setting of the engine's filter")
     parser.add_argument("--without-stone-soup", action="store_true", help="leave Stone Soup out: it takes minutes")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in RECORDINGS:
             parser.error(f"{name}: there is no such feed; {', '.join(RECORDINGS)} are")
-    settings = accepted_settings()
-    if options.setting and options.setting not in settings:
-        parser.error(f"--setting {options.setting}: the engine knows {', '.join(settings)}")
     if options.data is None or not options.data.is_dir():
         parser.error(f"--data {options.data or ''}: no folder of recorded feeds")
     print(machine(), flush=True)
@@ -168,11 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print(names: Sequence[str], options: argparse.Namespace) -> None:
-    setting = options.setting or accepted_settings()[0]
     stone_soup = None if options.without_stone_soup else rival_python()
     there = [n for n in names if all((options.data / file).is_file() for file in RECORDINGS[n].files)]
     notes = [
-        f"Ours: setting {setting}, defaults, built-in sources, looks in the order of time (hold_back, lag 0, tentative too).",
+        f"Ours: setting {options.setting}, defaults, built-in sources, looks in the order of time (hold_back, lag 0, tentative too).",
         f"Nearest neighbour and Stone Soup GNN: constant velocity, gate {GATE:.0%}, the same measurement noise; "
         + "; ".join(f"{n} q {TUNING[n].q:g} m²/s³, deleted after {TUNING[n].delete_s:g} s" for n in there)
         + ".",
@@ -185,7 +181,7 @@ def _print(names: Sequence[str], options: argparse.Namespace) -> None:
 
     def rows() -> Iterator[list[Any]]:
         for name in there:
-            yield _row(name, RECORDINGS[name], options.data, setting, stone_soup)
+            yield _row(name, RECORDINGS[name], options.data, options.setting, stone_soup)
 
     start = time.monotonic()
     table("Blind association", columns, rows(), notes)

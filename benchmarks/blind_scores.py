@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
+
+from apss_fusion.evaluation import adjusted_rand_index, completeness, identity_switches, purity
 
 
 class Scores(NamedTuple):
@@ -22,43 +23,24 @@ class Scores(NamedTuple):
     tracks: int
 
 
-def adjusted_rand_index(objects: Sequence[Hashable], tracks: Sequence[Hashable]) -> float:
-    """The adjusted Rand index of two labellings (n,) of the same items, by counts of pairs as in scikit-learn."""
-    together = Counter(zip(objects, tracks, strict=True))
-    n = len(objects)
-    both = sum(c * c for c in together.values())
-    by_object = sum(c * c for c in Counter(objects).values())
-    by_track = sum(c * c for c in Counter(tracks).values())
-    # Ordered pairs: together in both, in the tracks alone, in the objects alone, in neither.
-    tp, fp, fn = both - n, by_track - both, by_object - both
-    tn = n * n - both - fp - fn
-    if fp == 0 and fn == 0:
-        return 1.0
-    return 2.0 * (tp * tn - fn * fp) / ((tp + fn) * (fn + tn) + (tp + fp) * (fp + tn))
-
-
 def scores(objects: Sequence[Hashable], tracks: Sequence[Hashable | None]) -> Scores:
     """Scores of detections in the order of time: whose each was, and which track took it (None: a track of its own)."""
-    owners: list[Hashable] = [("alone", k) if track is None else track for k, track in enumerate(tracks)]
-    if not owners:
+    owner = _numbered(objects)
+    track = _numbered([("alone", k) if name is None else name for k, name in enumerate(tracks)])
+    pure, complete = purity(owner, track), completeness(owner, track)
+    if pure is None or complete is None:
         return Scores(1.0, 0, 1.0, 1.0, 0, 0)
-    last: dict[Hashable, Hashable] = {}
-    switches = 0
-    for item, owner in zip(objects, owners, strict=True):
-        switches += last.setdefault(item, owner) != owner
-        last[item] = owner
-    together = Counter(zip(objects, owners, strict=True))
-    of_track: dict[Hashable, int] = {}
-    of_object: dict[Hashable, int] = {}
-    for (item, owner), count in together.items():
-        of_track[owner] = max(of_track.get(owner, 0), count)
-        of_object[item] = max(of_object.get(item, 0), count)
-    n = len(owners)
     return Scores(
-        adjusted_rand_index(objects, owners),
-        switches,
-        sum(of_track.values()) / n,
-        sum(of_object.values()) / n,
-        len(of_object),
-        len(of_track),
+        adjusted_rand_index(owner, track),
+        identity_switches(owner, track),
+        pure,
+        complete,
+        max(owner) + 1,
+        max(track) + 1,
     )
+
+
+def _numbered(labels: Sequence[Hashable]) -> list[int]:
+    """The labels as numbers, 0, 1, ..., in the order of their first use."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(label, len(numbers)) for label in labels]

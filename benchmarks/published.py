@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from apss_fusion.geodesy.wgs84 import geodetic, moved, nvectors, offset
 from apss_fusion.kernels import kernel
 from apss_fusion.model import Detection, Look, PictureTrack, Source
+from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.engine import Engine
 from apss_fusion.tracking.undetected import Gaussian, MixtureBirths
@@ -169,9 +170,13 @@ def looks(params: dict[str, Any], scans: Sequence[NDArray[np.float64]], plane: P
 
 def estimates(folder: Path, setting: str = "accurate") -> Iterator[dict[str, Any]]:
     """A line of EST for each scan of a folder."""
-    params = json.loads((folder / "params.json").read_text())
+    return estimates_of(*written(folder), setting)
+
+
+def written(folder: Path) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
+    """What params.json says, and the detections (m, 2) of every scan of a folder."""
     lines = map(json.loads, (folder / "detections.ndjson").read_text().splitlines())
-    return estimates_of(params, [np.array(line["xy"], float) for line in lines], setting)
+    return json.loads((folder / "params.json").read_text()), [np.array(line["xy"], float) for line in lines]
 
 
 def estimates_of(
@@ -179,14 +184,23 @@ def estimates_of(
 ) -> Iterator[dict[str, Any]]:
     """A line of EST for each scan, 1, 2, ..., of its detections (m, 2), as known at that scan."""
     plane = Plane(params["area"])
+    engine = engine_of(params, setting, plane, bank)
+    yield from told(engine, engine.encode(list(looks(params, scans, plane))), params, plane)
+
+
+def engine_of(params: dict[str, Any], setting: str, plane: Plane, bank: tuple[float, ...] = (1.0,)) -> Engine:
+    """The engine for the looks of a scenario."""
     sources = {"sensor": Source(modality="RADAR", domains=("SEA",))}
-    engine = Engine(configuration(params, setting, bank), sources, births(params, plane))
-    given = list(looks(params, scans, plane))
-    batch = engine.encode(given)
-    for k, look in enumerate(given):
-        engine.process_many(batch.take(k, k + 1))
+    return Engine(configuration(params, setting, bank), sources, births(params, plane))
+
+
+def told(engine: Engine, scans: LookBatch, params: dict[str, Any], plane: Plane) -> Iterator[dict[str, Any]]:
+    """A line of EST for each scan, 1, 2, ..., of its encoded look, as known at that scan."""
+    for k in range(len(scans)):
+        engine.process_many(scans.take(k, k + 1))
         engine.flush()
-        tracks = engine.tracks_at(round(look.time.timestamp() * 1e6), least_existence=LEAST)
+        at = START + timedelta(seconds=(k + 1) * params["T"])
+        tracks = engine.tracks_at(round(at.timestamp() * 1e6), least_existence=LEAST)
         chosen = reported(tracks, params["metric"]["gospa_p"])
         xy = plane.xy(np.array([t.lat for t in chosen]), np.array([t.lon for t in chosen]))
         yield {"scan": k + 1, "ids": [t.track_id for t in chosen], "xy": xy.tolist()}

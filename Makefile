@@ -20,7 +20,7 @@ PYTEST ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: $(READY) ## make .venv with the locked packages, the project and its compiled kernels
@@ -76,6 +76,19 @@ bench: setup ## print every table of benchmarks/ that takes minutes
 .PHONY: bench-full
 bench-full: setup ## print the longer ones too: 100,000 ships, 500,000 objects, 1,000,000 tracks
 	$(BIN)/python -m benchmarks --full
+
+.PHONY: bench-accuracy
+bench-accuracy: setup ## print the published tables of accuracy with our rows, over 100 runs each
+	$(BIN)/python -m benchmarks.accuracy --bank --against fast
+
+# Folder of recorded feeds: make bench-rivals DATA=DIR, or APSS_FUSION_FEEDS in the environment.
+DATA ?= $(APSS_FUSION_FEEDS)
+
+.PHONY: bench-rivals
+bench-rivals: rivals ## print the comparison with other trackers: the sea, and recorded feeds where DATA=DIR or APSS_FUSION_FEEDS says
+	$(BIN)/python -m benchmarks.side_by_side --ships 100 --ships 1000 --runs 3 --jpda
+	@if [ -n "$(DATA)" ]; then $(BIN)/python -m benchmarks.blind --data "$(DATA)"; \
+	else echo "benchmarks.blind is left out: DATA=DIR or APSS_FUSION_FEEDS names the folder of recorded feeds" >&2; fi
 
 # Other trackers to measure against, in an environment of their own: nothing of the project imports them.
 RIVALS := .venv-rivals

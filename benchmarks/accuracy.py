@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.evaluation.assignment import assign
-from benchmarks.published import estimates_of
+from benchmarks.published import QUOTED, Variant, estimates_of
 from benchmarks.published_scenarios import SCENARIOS, Run
 
 #: Best of the published filters, and the best row that has been measured with their code; see docs/accuracy.md.
@@ -54,6 +54,24 @@ FLOOR = {
 BANK = (1.0, 0.001)
 
 
+#: What was tried otherwise.
+TRIED = {
+    "fast: moment matching track by track, one Gaussian, recycling below 0.1": Variant("fast"),
+    "one history": Variant(accurate=(("histories", 1),)),
+    "two histories": Variant(accurate=(("histories", 2),)),
+    "six histories": Variant(accurate=(("histories", 6),)),
+    "recycling below 0.1": Variant(accurate=(("recycle", 0.1),)),
+    "recycling below 0.001": Variant(accurate=(("recycle", 0.001),)),
+    "birth rate as given": Variant(memory=0.0),
+    "no births elsewhere": Variant(anywhere=0.0),
+    "0.1 births elsewhere": Variant(anywhere=0.1),
+    "bank of process noises 1, 0.001": Variant(bank=BANK),
+    "bank of process noises 1, 30, 0.1 (the default on the globe)": Variant(
+        bank=(1.0, 30.0, 0.1), accurate=(("least_factor", 0.02),)
+    ),
+}
+
+
 class Row(NamedTuple):
     """Runs of one scenario: the metric of each (squared where it is a root mean square), and CPU seconds of each."""
 
@@ -80,17 +98,15 @@ def metric(run: Run, found: Sequence[NDArray[np.float64]]) -> float:
     return total / len(run.states)
 
 
-def measured(name: str, runs: Sequence[int], setting: str, bank: tuple[float, ...] = (1.0,)) -> Row:
+def measured(name: str, runs: Sequence[int], variant: Variant = QUOTED) -> Row:
     """One scenario over some of its runs."""
     values, cpu = [], []
     for number in runs:
         run = SCENARIOS[name](number)
         began = time.process_time()
-        found = [
-            np.array(line["xy"], float).reshape(-1, 2) for line in estimates_of(run.params, run.scans, setting, bank)
-        ]
+        lines = list(estimates_of(run.params, run.scans, variant))
         cpu.append(time.process_time() - began)
-        values.append(metric(run, found))
+        values.append(metric(run, [np.array(line["xy"], float).reshape(-1, 2) for line in lines]))
     return Row(np.array(values), np.array(cpu), name.startswith("w15"))
 
 
@@ -103,18 +119,35 @@ def table(names: Sequence[str], runs: Sequence[int], setting: str, bank: bool, a
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     # The first run of a process compiles what is not compiled yet.
-    measured(names[0], runs[:1], setting)
+    measured(names[0], runs[:1], Variant(setting))
     for name in names:
-        row = measured(name, runs, setting)
+        row = measured(name, runs, Variant(setting))
         cells = [name, f"{PUBLISHED[name]:.4g}", "{:.3f} ± {:.3f}".format(*row.mean())]
         if against:
-            other = measured(name, runs, against)
+            other = measured(name, runs, Variant(against))
             change = Row(other.values - row.values, row.cpu_s, False).mean()
             scale = 2.0 * row.mean()[0] if row.squared else 1.0
             cells.append(f"{other.mean()[0]:.3f}, {change[0] / scale:+.3f} ± {change[1] / scale:.3f}")
         if bank:
-            cells.append("{:.3f} ± {:.3f}".format(*measured(name, runs, setting, BANK).mean()))
+            cells.append("{:.3f} ± {:.3f}".format(*measured(name, runs, Variant(setting, BANK)).mean()))
         yield "| " + " | ".join([*cells, f"{FLOOR[name]:.4g}", f"{1e3 * float(np.median(row.cpu_s)):.0f}"]) + " |"
+
+
+def tried(names: Sequence[str], runs: Sequence[int]) -> Iterator[str]:
+    """Lines of markdown: what was tried, with its difference to the quoted row on the same runs."""
+    yield "| | " + " | ".join(names) + " |"
+    yield "|---|" + "---|" * len(names)
+    measured(names[0], runs[:1])
+    quoted = [measured(name, runs) for name in names]
+    yield "| as quoted | " + " | ".join(f"{row.mean()[0]:.3f}" for row in quoted) + " |"
+    for title, variant in TRIED.items():
+        cells = []
+        for name, base in zip(names, quoted, strict=True):
+            values = measured(name, runs, variant).values
+            change, error = Row(values - base.values, base.cpu_s, False).mean()
+            scale = 2.0 * base.mean()[0] if base.squared else 1.0
+            cells.append(f"{change / scale:+.3f} ± {error / scale:.3f}")
+        yield f"| {title} | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -128,13 +161,15 @@ def main() -> None:
     parser.add_argument("--filter", choices=("accurate", "fast"), default="accurate")
     parser.add_argument("--against", choices=("accurate", "fast"))
     parser.add_argument("--bank", action="store_true", help="also with a bank of process noises")
+    parser.add_argument("--tried", action="store_true", help="what was tried instead: differences on the same runs")
     options = parser.parse_args()
     names = [n for n in PUBLISHED if not options.names or any(n == x or n.startswith(f"{x}_") for x in options.names)]
     if not names or options.runs < 1:
         parser.error("no such scenario, or no runs")
     runs = range(options.first, options.first + options.runs)
     print(f"Runs {runs[0]} to {runs[-1]}; mean ± standard error.\n")
-    for line in table(names, runs, options.filter, options.bank, options.against):
+    rows = tried(names, runs) if options.tried else table(names, runs, options.filter, options.bank, options.against)
+    for line in rows:
         print(line, flush=True)
 
 

@@ -168,7 +168,8 @@ def _print(names: Sequence[str], options: argparse.Namespace) -> None:
     stone_soup = None if options.without_stone_soup else rival_python()
     there = [n for n in names if all((options.data / file).is_file() for file in RECORDINGS[n].files)]
     notes = [
-        f"Ours: setting {options.setting}, defaults, built-in sources, looks in the order of time (hold_back, lag 0, tentative too).",
+        f"Ours: setting {options.setting}, defaults, built-in sources, looks in the order of time (hold_back, lag 0, "
+        "tentative too).",
         f"Nearest neighbour and Stone Soup GNN: constant velocity, gate {GATE:.0%}, the same measurement noise; "
         + "; ".join(f"{n} q {TUNING[n].q:g} m²/s³, deleted after {TUNING[n].delete_s:g} s" for n in there)
         + ".",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,8 @@ from apss_fusion.tracking.engine import Engine
 from benchmarks.measuring import Sizes, cpu_of, median, table
 from benchmarks.scenes import SOURCES, reports, sea, sea_config
 
+#: Settings of the filter, each a row.
+SETTINGS = ("accurate", "fast")
 #: Reports that are handed over at once.
 CHUNK = 8192
 #: Scans until the ships of a sea are known.
@@ -22,9 +25,9 @@ Measured = tuple[float, tuple[int, int, int]]
 Change = Callable[[Look], Look]
 
 
-def scans(n: int, count: int, change: Change = lambda look: look) -> Measured:
+def scans(n: int, count: int, change: Change = lambda look: look, setting: str = "accurate") -> Measured:
     """A sea of n ships, scan by scan, from the seventh scan on."""
-    engine = Engine(Config.of(sea_config(n)), SOURCES)
+    engine = Engine(Config.of({**sea_config(n), "filter": setting}), SOURCES)
     cpu_s, detections, updates = 0.0, 0, 0
     before = 0
     for k, look in enumerate(sea(n, count)):
@@ -37,9 +40,9 @@ def scans(n: int, count: int, change: Change = lambda look: look) -> Measured:
     return cpu_s, (detections, updates, sum(engine.counts().values()))
 
 
-def one_by_one(objects: int, total: int, change: Change = lambda look: look) -> Measured:
+def one_by_one(objects: int, total: int, change: Change = lambda look: look, setting: str = "accurate") -> Measured:
     """Looks of one report each, from when there were as many reports as objects."""
-    engine = Engine(Config.of({"lag_s": 0.0, "hold_back": True}), SOURCES)
+    engine = Engine(Config.of({"lag_s": 0.0, "hold_back": True, "filter": setting}), SOURCES)
     cpu_s, done, counted, updates = 0.0, 0, 0, 0
     for chunk in chunks(map(change, reports(objects, total)), min(CHUNK, objects)):
         batch = engine.encode(chunk)
@@ -69,10 +72,13 @@ def tables(sizes: Sizes) -> None:
 
     def rows() -> Iterator[list[Any]]:
         for n, count in sizes.sea:
-            yield _row(f"scans of a sea, {n:,} ships", *median(lambda n=n, count=count: scans(n, count)))  # type: ignore[misc]
+            for setting in SETTINGS:
+                measured = median(partial(scans, n, count, setting=setting))
+                yield _row(f"scans of a sea, {n:,} ships, {setting}", *measured)
         for objects, total in sizes.reports:
-            measured = median(lambda objects=objects, total=total: one_by_one(objects, total))  # type: ignore[misc]
-            yield _row(f"reports one by one, {objects:,} objects", *measured)
+            for setting in SETTINGS:
+                measured = median(partial(one_by_one, objects, total, setting=setting))
+                yield _row(f"reports one by one, {objects:,} objects, {setting}", *measured)
 
     table(
         "Engine only",

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,6 @@ ORIGIN_LAT, ORIGIN_LON = 45.0, 30.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
 #: Objects leave the area of a scenario; the sensor sees them this far outside, as a share of its side.
 MARGIN = 1.0
-#: Objects that appear anywhere in the area, a scan.
-ANYWHERE = 0.01
 #: With a quadratic metric, objects are reported from this existence on.
 REPORT = 0.4
 #: Tracks that exist less likely than this are not counted either.
@@ -78,7 +76,25 @@ class Plane:
         return {"type": "Polygon", "coordinates": [[[b, a] for a, b in zip(lat.tolist(), lon.tolist(), strict=True)]]}
 
 
-def configuration(params: dict[str, Any], setting: str, bank: tuple[float, ...] = (1.0,)) -> Config:
+class Variant(NamedTuple):
+    """What of the filter may be tried otherwise; the defaults are the row that is quoted."""
+
+    setting: str = "accurate"
+    #: Factors of the bank of process noises.
+    bank: tuple[float, ...] = (1.0,)
+    #: Keys of `accurate`.
+    accurate: tuple[tuple[str, float], ...] = ()
+    #: What the given birth rate is worth, in births; 0: it is not learned.
+    memory: float = 3.0
+    #: Objects that appear anywhere in the area, a scan.
+    anywhere: float = 0.01
+
+
+#: The row that is quoted.
+QUOTED = Variant()
+
+
+def configuration(params: dict[str, Any], variant: Variant) -> Config:
     """The engine's configuration that says what params.json says."""
     step_s = params["T"]
     q = np.array(params["Q"])
@@ -88,8 +104,13 @@ def configuration(params: dict[str, Any], setting: str, bank: tuple[float, ...] 
         {
             "lag_s": 0.0,
             "hold_back": True,
-            "filter": setting,
-            "accurate": {"noise_factors": bank, "histories": 2 + len(bank), "least_factor": 0.001},
+            "filter": variant.setting,
+            "accurate": {
+                "noise_factors": variant.bank,
+                "histories": 2 + len(variant.bank),
+                "least_factor": 0.001,
+                **dict(variant.accurate),
+            },
             # What the globe needs floors for (thin priors, dense clutter, many tracks) is known here.
             "tracking": {"gate": 20.0, "edge_floor": 1e-7, "edge_dominated": 1e-7, "birth_min": 1e-9, "sweeps": 200},
             "domain": {
@@ -107,7 +128,7 @@ def configuration(params: dict[str, Any], setting: str, bank: tuple[float, ...] 
     )
 
 
-def births(params: dict[str, Any], plane: Plane) -> MixtureBirths:
+def births(params: dict[str, Any], plane: Plane, variant: Variant) -> MixtureBirths:
     """Where objects are and appear: the scenario's Gaussians, and a little everywhere, so that a lost object is found again.
 
     Where the scenario says that objects appear evenly, they do.
@@ -129,8 +150,8 @@ def births(params: dict[str, Any], plane: Plane) -> MixtureBirths:
         births=gaussians(params["birth"], plane),
         step_s=params["T"],
         start_s=start_s,
-        births_everywhere=ANYWHERE / size,
-        memory=3.0,
+        births_everywhere=variant.anywhere / size,
+        memory=variant.memory,
         least=1e-4,
     )
 
@@ -170,7 +191,7 @@ def looks(params: dict[str, Any], scans: Sequence[NDArray[np.float64]], plane: P
 
 def estimates(folder: Path, setting: str = "accurate") -> Iterator[dict[str, Any]]:
     """A line of EST for each scan of a folder."""
-    return estimates_of(*written(folder), setting)
+    return estimates_of(*written(folder), Variant(setting))
 
 
 def written(folder: Path) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
@@ -180,18 +201,18 @@ def written(folder: Path) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
 
 
 def estimates_of(
-    params: dict[str, Any], scans: Sequence[NDArray[np.float64]], setting: str, bank: tuple[float, ...] = (1.0,)
+    params: dict[str, Any], scans: Sequence[NDArray[np.float64]], variant: Variant = QUOTED
 ) -> Iterator[dict[str, Any]]:
     """A line of EST for each scan, 1, 2, ..., of its detections (m, 2), as known at that scan."""
     plane = Plane(params["area"])
-    engine = engine_of(params, setting, plane, bank)
+    engine = engine_of(params, plane, variant)
     yield from told(engine, engine.encode(list(looks(params, scans, plane))), params, plane)
 
 
-def engine_of(params: dict[str, Any], setting: str, plane: Plane, bank: tuple[float, ...] = (1.0,)) -> Engine:
+def engine_of(params: dict[str, Any], plane: Plane, variant: Variant = QUOTED) -> Engine:
     """The engine for the looks of a scenario."""
     sources = {"sensor": Source(modality="RADAR", domains=("SEA",))}
-    return Engine(configuration(params, setting, bank), sources, births(params, plane))
+    return Engine(configuration(params, variant), sources, births(params, plane, variant))
 
 
 def told(engine: Engine, scans: LookBatch, params: dict[str, Any], plane: Plane) -> Iterator[dict[str, Any]]:

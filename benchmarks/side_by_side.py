@@ -2,8 +2,9 @@
 
 One ship per (4 km)^2, 20 scans. ``--folder DIR`` takes a scenario that is already written (`params.json`, `detections.ndjson`,
 `truth.ndjson`) instead. Each tracker is a process of its own with one thread. Its CPU seconds are those from detections in
-memory to the positions of all tracks after each scan; what it takes to start (imports, compiled kernels from their cache) is
-a column of its own. OSPA: p = 2, c = 500 m, mean over scans from the sixth. ``make rivals`` makes Stone Soup's environment.
+memory, ours as arrays and Stone Soup's as objects, to the positions of all tracks after each scan; columns of their own have
+the speed with making our arrays of look objects, and the start (imports, compiled kernels from their cache). OSPA: p = 2,
+c = 500 m, mean over scans from the sixth. ``make rivals`` makes Stone Soup's environment.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from apss_fusion.evaluation import ospa
 from benchmarks.measuring import cpu_of, machine, table
+from benchmarks.published import REPORT, Plane, Variant, engine_of, looks, told, written
 from benchmarks.published_scenarios import sea, write
 from benchmarks.rivals.plots import peak_mib
 
@@ -67,12 +69,10 @@ def in_process(python: Path | str, module: str, arguments: Sequence[str]) -> Non
 
 def track_ours(folder: Path, setting: str) -> dict[str, Any]:
     """Track a scenario with the engine: CPU seconds, peak memory, and the positions of the tracks after every scan."""
-    start = time.process_time()
-    from benchmarks.published import Plane, engine_of, looks, told, written
 
     def tracked(params: dict[str, Any], scans: Sequence[NDArray[np.float64]]) -> tuple[float, float, list[Any]]:
         plane = Plane(params["area"])
-        engine = engine_of(params, setting, plane)
+        engine = engine_of(params, plane, Variant(setting))
         given = list(looks(params, scans, plane))
         encode_s, batch = cpu_of(lambda: engine.encode(given))
         cpu_s, lines = cpu_of(lambda: list(told(engine, batch, params, plane)))
@@ -81,7 +81,7 @@ def track_ours(folder: Path, setting: str) -> dict[str, Any]:
     # Loads the kernels.
     first = sea(_WARM_SHIPS, 0)
     tracked(first.params, first.scans)
-    start_s = time.process_time() - start
+    start_s = time.process_time()
     params, scans = written(folder)
     cpu_s, encode_s, estimates = tracked(params, scans)
     return {
@@ -173,8 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trackers = [f"ours {name}" for name in SETTINGS]
     notes = [
         "OSPA from the sixth scan, p = 2, c = 500 m. Ratios: speed alone and with encoding, OSPA (below 1: ours is nearer).",
-        "Ours: the scenario's own noise, detection probability, clutter, births and survival, reported as in the published "
-        f"tables: an existence above {REPORT} where p = 2. Nothing of it was chosen on this sea.",
+        "Ours: the scenario's own noise, detection probability, clutter and births; tracks are told from an existence of "
+        f"{REPORT} on, as in the published tables. Its floors and histories were chosen on those tables, this sea among them.",
     ]
     if python is None:
         notes.append("Stone Soup is left out: `make rivals` makes its environment, `.venv-rivals`.")

@@ -33,20 +33,18 @@ def table(head: tuple[str, ...], rows: list[str]) -> str:
     return "\n".join([row(*head), "|" + "---|" * len(head), *rows])
 
 
-def filter_table(text: str, values: Values) -> str:
-    """Keys of the filter with the comment above each; a key without one shares that of the key before."""
+def keys_table(text: str, values: Values, name: str) -> str:
+    """Keys of a table with the comment above each; a key without one shares that of the key before."""
     meanings: dict[str, str] = {}
     comment: list[str] = []
     last = ""
-    for line in text.partition("[tracking]")[2].partition("\n[")[0].splitlines():
+    for line in text.partition(f"[{name}]")[2].partition("\n[")[0].splitlines():
         if line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
         elif key := line.partition("=")[0].strip():
             last = " ".join(comment) if comment else last
             meanings[key], comment = last, []
-    return table(
-        ("key", "default", "meaning"), [row(f"`{k}`", shown(v), meanings[k]) for k, v in values["tracking"].items()]
-    )
+    return table(("key", "default", "meaning"), [row(f"`{k}`", shown(v), meanings[k]) for k, v in values[name].items()])
 
 
 def domain_table(text: str, values: Values) -> str:
@@ -88,7 +86,8 @@ def page(old: str) -> str:
     engine_values = msgspec.toml.decode(engine)
     source_values = msgspec.toml.decode(text_of("apss_fusion.model", "source_defaults.toml"))
     tables = {
-        "tracking": filter_table(engine, engine_values),
+        "tracking": keys_table(engine, engine_values, "tracking"),
+        "accurate": keys_table(engine, engine_values, "accurate"),
         "domain": domain_table(engine, engine_values),
         "modality": modality_table(source_values),
         "detection": detection_table(source_values),

@@ -30,7 +30,7 @@ class Mutant(NamedTuple):
 MUTANTS = {
     "no search for new touches": Mutant(
         "tracking/window/apply.py",
-        "        stop = first_touched(w, v.state, v.altitude, v.belief, q, stop, end)\n",
+        "        stop = first_touched(w, v.state, v.altitude, v.belief, win.touch_history[k], q, stop, end)\n",
         "",
     ),
     "cells are not carried on": Mutant(

@@ -12,6 +12,7 @@ import pytest
 from conftest import FEEDS
 
 from benchmarks import accuracy, published
+from benchmarks.published import Variant
 from benchmarks.published_scenarios import SCENARIOS, write
 
 AUTHORITY = FEEDS.parent / "benchmarks"
@@ -72,13 +73,13 @@ FIGURES = {
 @pytest.mark.parametrize("name", list(FIGURES))
 def test_fixed_runs_keep_their_figures(name: str, setting: str) -> None:
     want = FIGURES[name][setting == "fast"]
-    mean, _ = accuracy.measured(name, range(3), setting).mean()
+    mean, _ = accuracy.measured(name, range(3), Variant(setting)).mean()
     assert mean == pytest.approx(want, rel=0.02)
 
 
 def test_the_bank_pays_where_objects_hardly_manoeuvre() -> None:
-    plain = accuracy.measured("x1_10_98", range(2), "accurate").mean()[0]
-    assert accuracy.measured("x1_10_98", range(2), "accurate", accuracy.BANK).mean()[0] < 0.75 * plain
+    plain = accuracy.measured("x1_10_98", range(2)).mean()[0]
+    assert accuracy.measured("x1_10_98", range(2), Variant(bank=accuracy.BANK)).mean()[0] < 0.75 * plain
 
 
 def test_a_folder_gives_an_estimate_for_every_scan(tmp_path: Path) -> None:

@@ -20,14 +20,16 @@ from hypothesis import strategies as st
 
 from apss_fusion.feeds.autoferry import ORIGIN
 from apss_fusion.model import Detection, Look
+from apss_fusion.tracking.config import Config
 from benchmarks import blind, side_by_side
 from benchmarks.blind_feeds import HARBOUR, RECORDINGS, sources_of
 from benchmarks.blind_feeds import blind as stripped
-from benchmarks.blind_scores import adjusted_rand_index, scores
-from benchmarks.plane_scenario import P_DETECT, SIGMA_M, STEP_S, mean_ospa, sea, write_sea
+from benchmarks.blind_scores import scores
 from benchmarks.published import estimates
+from benchmarks.published_scenarios import sea, write
 from benchmarks.rivals.nearest import Nearest, owners
 from benchmarks.rivals.plots import Plots
+from benchmarks.side_by_side import SETTING_KEY, SETTINGS, mean_ospa
 
 LABELS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,7 +54,7 @@ EQUATOR_DEG_PER_M = 1.0 / 111_319.49079327358
     ],
 )
 def test_adjusted_rand_index(objects: list[int], tracks: list[int], expected: float) -> None:
-    assert adjusted_rand_index(objects, tracks) == pytest.approx(expected, abs=1e-12)
+    assert scores(objects, tracks).ari == pytest.approx(expected, abs=1e-12)
 
 
 @given(LABELS)
@@ -65,7 +67,7 @@ def test_adjusted_rand_index_is_what_hubert_and_arabie_define(labels: list[tuple
     by_chance = of_objects * of_tracks / max(len(pairs), 1)
     most = (of_objects + of_tracks) / 2
     expected = 1.0 if most == by_chance else (of_both - by_chance) / (most - by_chance)
-    assert adjusted_rand_index(objects, tracks) == pytest.approx(expected, abs=1e-9)
+    assert scores(objects, tracks).ari == pytest.approx(expected, abs=1e-9)
 
 
 def test_scores_of_a_swap_and_of_lost_detections() -> None:
@@ -264,30 +266,30 @@ def test_a_track_takes_one_detection_of_a_scan_and_the_nearest_goes_first() -> N
 
 
 def test_the_sea_is_as_it_says() -> None:
-    n = 2_000
-    params, truth, detections = sea(n, 5)
-    again = sea(n, 5)
-    assert all(np.array_equal(a, b) for a, b in zip(detections, again[2], strict=True))
-    assert len(truth) == len(detections) == params["scans"] == 20
-    side = params["area"][0][1]
+    n, step_s = 2_000, 60.0
+    run = sea(n, 5)
+    assert all(np.array_equal(a, b) for a, b in zip(run.scans, sea(n, 5).scans, strict=True))
+    assert len(run.states) == len(run.scans) == run.params["scans"] == 20
+    truth = [x[:, ::2] for x in run.states]
+    side = run.params["area"][0][1]
     assert side**2 / n == pytest.approx(16e6)
     # In the middle of the run all ships are in the area.
     middle = (truth[9] + truth[10]) / 2
     assert np.mean((middle > -2_000) & (middle < side + 2_000)) == 1.0
     assert np.mean((middle > 0) & (middle < side)) > 0.98
-    expected = n * (P_DETECT + 0.1)
-    assert np.mean([len(z) for z in detections]) == pytest.approx(expected, rel=0.01)
-    speed = np.linalg.norm(truth[1] - truth[0], axis=1) / STEP_S
+    expected = n * (run.params["pd"] + 0.1)
+    assert np.mean([len(z) for z in run.scans]) == pytest.approx(expected, rel=0.01)
+    speed = np.linalg.norm(truth[1] - truth[0], axis=1) / step_s
     assert 4.0 < np.quantile(speed, 0.01) < np.quantile(speed, 0.99) < 16.5
     noise = np.diff(truth, 2, axis=0)
     # Second differences of a velocity of density q: 2/3 q T^3.
-    assert noise.var() == pytest.approx(2 / 3 * 0.01 * STEP_S**3, rel=0.02)
-    near = min(np.linalg.norm(truth[9] - z, axis=1).min() for z in detections[9][:50])
-    assert near < 3 * SIGMA_M
+    assert noise.var() == pytest.approx(2 / 3 * 0.01 * step_s**3, rel=0.02)
+    near = min(np.linalg.norm(truth[9] - z, axis=1).min() for z in run.scans[9][:50])
+    assert near < 3 * np.sqrt(run.params["R"])
 
 
 def test_estimates_of_the_engine_are_near_the_truth(tmp_path: Path) -> None:
-    write_sea(tmp_path, 30, 1)
+    write(sea(30, 1), tmp_path)
     found = [line["xy"] for line in estimates(tmp_path)]
     truth = [json.loads(line)["xy"] for line in (tmp_path / "truth.ndjson").read_text().splitlines()]
     assert mean_ospa(tmp_path, truth) == pytest.approx(0.0, abs=1e-9)
@@ -310,16 +312,31 @@ def test_side_by_side_without_stone_soup(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("APSS_FUSION_RIVALS", str(tmp_path / "nothing"))
-    monkeypatch.setattr(side_by_side, "SETTINGS", ("fast", "no such setting"))
-    write_sea(tmp_path, 25, 2)
+    write(sea(25, 2), tmp_path)
     side_by_side.main(["--folder", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "make rivals" in printed
     head, *rows = _cells(printed)
-    assert [row[0] for row in rows] == ["ours fast"]
-    row = dict(zip(head, rows[0], strict=True))
-    assert row["scenario"] == "sea_25" and 20.0 < float(row["OSPA, m"]) < 150.0
-    assert float(row["peak MiB"].replace(",", "")) > 50.0
+    assert [row[0] for row in rows] == [f"ours {name}" for name in SETTINGS]
+    for cells in rows:
+        row = dict(zip(head, cells, strict=True))
+        assert row["scenario"] == "sea_25" and 20.0 < float(row["OSPA, m"]) < 150.0
+        alone, encoded = (float(row[key].replace(",", "")) for key in ("detections a CPU second", "with encoding"))
+        assert alone > encoded > 0.0
+        assert float(row["peak MiB"].replace(",", "")) > 50.0
+
+
+def test_the_first_setting_is_the_engines_default() -> None:
+    known = [getattr(Config.of({SETTING_KEY: name}), SETTING_KEY) for name in SETTINGS]
+    assert known == list(SETTINGS) and getattr(Config.of({}), SETTING_KEY) == SETTINGS[0]
+
+
+def test_ours_is_tracked_as_in_the_published_tables(tmp_path: Path) -> None:
+    write(sea(25, 2), tmp_path)
+    for setting in SETTINGS:
+        found = side_by_side.track_ours(tmp_path, setting)
+        assert found["estimates"] == [line["xy"] for line in estimates(tmp_path, setting)]
+        assert found["detections"] == sum(map(len, sea(25, 2).scans))
 
 
 @pytest.mark.parametrize("arguments", [["--ships", "0"], ["--runs", "0"], ["--folder", "no such folder"]])
@@ -349,7 +366,7 @@ def test_blind_association_of_ships_that_are_far_apart(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(["nowhere"], "no such feed"), (["--setting", "best"], "knows"), (["--data", "none"], "folder")],
+    [(["nowhere"], "no such feed"), (["--setting", "best"], "invalid choice: 'best'"), (["--data", "none"], "folder")],
 )
 def test_blind_refuses(
     arguments: list[str], word: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -386,7 +403,7 @@ def test_stone_soup_and_the_nearest_neighbour_agree_where_all_is_clear(stone_sou
 
 
 def test_stone_soup_on_a_small_sea(stone_soup: Path, tmp_path: Path) -> None:
-    write_sea(tmp_path, 15, 3)
+    write(sea(15, 3), tmp_path)
     for name in ("Stone Soup GNN", "Stone Soup JPDA"):
         result = side_by_side.measured(name, tmp_path, tmp_path / "out.json", stone_soup)
         assert 20.0 < result["ospa_m"] < 200.0 and result["cpu_s"] > 0.0

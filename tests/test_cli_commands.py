@@ -130,7 +130,9 @@ def test_options_of_the_engine(folder: Path) -> None:
     assert b"TENTATIVE" not in plain
     (folder / "config.toml").write_text("tentative = true\n")
     assert fuse("--config", "config.toml") == everything
-    assert fuse("--filter", "fast") == plain
+    assert fuse("--filter", "accurate") == plain
+    (folder / "fast.toml").write_text('filter = "fast"\n')
+    assert fuse("--filter", "fast") == fuse("--config", "fast.toml") != plain
     fuse("--lag", "1000", "--summary", "s")
     assert json.loads((folder / "s").read_bytes())["late"] == 0
 

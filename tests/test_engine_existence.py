@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 
 from apss_fusion.model import Ellipse, Look, PictureTrack, TrackUpdate
 from apss_fusion.outputs.track_ndjson import encode
+from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.engine import Engine
 
 LAT, LON = 50.0, -4.0
 DEPARTURE_S = 72_000.0
 HERE = disc(LAT, LON, 40e3)
+#: Existence at which a track ends.
+RECYCLE = float(Config.of().params().filter["recycle"][0])
 NO_LAG: dict[str, Any] = {"lag_s": 0.0}
 
 
@@ -68,7 +71,7 @@ def test_inside_and_unseen_existence_falls_as_bayes_says() -> None:
         want = r * 0.1 / (1.0 - r * 0.9)
         _, updates = run([scan(t, HERE)], e)
         statuses += [u.status for u in updates]
-        if want < 0.1:
+        if want < RECYCLE:
             assert updates[-1].status == "TERMINATED" and updates[-1].end_reason == "LOST"
             assert updates[-1].existence_prob == pytest.approx(want, abs=1e-4)
         else:

@@ -149,7 +149,8 @@ def test_the_chance_is_the_share_of_samples_inside(
     n = moved(*at(lon, lat), *(rng.standard_normal(2) * 20_000.0 * away))
     samples = rng.multivariate_normal([0.0, 0.0], [[ee, en], [en, nn]], 400)
     hits = [inside(*moved(*n, e, north), shape.vertices, shape.ring_start) for e, north in samples.tolist()]
-    assert chance(shape, n, covariance) == pytest.approx(np.mean(hits), abs=0.14)
+    # 25 points for a Gaussian, 400 samples for the truth.
+    assert chance(shape, n, covariance) == pytest.approx(np.mean(hits), abs=0.17)
 
 
 def test_the_grid_lies_along_the_principal_axes() -> None:

@@ -73,7 +73,7 @@ def back_on_the_plane(s: Smoothed, origin: tuple[float, float] = (0.0, 0.0)) -> 
 
 def config(q: float = 0.01, return_s: float = 0.0, **more: Any) -> Config:
     domain = {name: {"q": q, "return_s": return_s} for name in DOMAIN_NAMES}
-    return Config.of({"domain": domain, "filter": {"manoeuvre_probability": 0.0} | more})
+    return Config.of({"domain": domain, "tracking": {"manoeuvre_probability": 0.0} | more})
 
 
 def sigmas(p: Array) -> Array:

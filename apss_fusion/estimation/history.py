@@ -122,6 +122,32 @@ def _spread_factors(
 
 
 @lean_kernel
+def prior_of_factor(factors: NDArray[np.float64], k: int, least: float) -> float:
+    """Weight of factor k of the bank for an object that has just been found: turns are rare, the calmer ones alike."""
+    if factors[k] > 1.0:
+        return least
+    calm, rare = 0, 0.0
+    for factor in factors:
+        if factor > 1.0:
+            rare += least
+        else:
+            calm += 1
+    return (1.0 - rare) / calm
+
+
+@lean_kernel
+def start_bank(s: Row, factors: NDArray[np.float64], least: float, h: NDArray[np.float64]) -> None:
+    """Write the one Gaussian of state row s into a row as a history for each factor of the bank; nothing where there is one."""
+    if len(h) == 0 or len(factors) < 2:
+        return
+    h[COUNT] = len(factors)
+    for k in range(len(factors)):
+        at = FIRST + WIDTH * k
+        history_of_state(s, h, at)
+        h[at + W], h[at + FACTOR] = probability(prior_of_factor(factors, k, least)), factors[k]
+
+
+@lean_kernel
 def mean_factor(h: NDArray[np.float64], factors: NDArray[np.float64], least: float) -> float:
     """The factor of the process noise of a whole track: the mean over its histories, once every factor has its least weight."""
     count = count_of(h)

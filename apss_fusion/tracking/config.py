@@ -167,7 +167,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if unknown:
             raise ValueError(f"configuration: no domain is named {sorted(unknown)[0]!r}")
         try:
-            return msgspec.convert(values, cls)
+            config = msgspec.convert(values, cls)
+            accurate = config.accurate
+            if len(accurate.noise_factors) > accurate.histories or accurate.noise_factors[0] != 1.0:
+                raise ValueError(
+                    "configuration: accurate: noise_factors begin with 1.0, and are no more than histories"
+                )
+            return config
         except msgspec.ValidationError as error:
             raise ValueError(f"configuration: {error}") from None
 

@@ -13,7 +13,7 @@ from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import OWN, Scratch
 from apss_fusion.association.weights import Pairs
 from apss_fusion.estimation.altitude import update_altitude
-from apss_fusion.estimation.history import SOURCES, clear_history, copy_history, mean_factor
+from apss_fusion.estimation.history import SOURCES, clear_history, copy_history, mean_factor, start_bank
 from apss_fusion.estimation.motion import process_noise
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
@@ -275,6 +275,7 @@ def found(
         s.nn += qxx
     round_state(s)
     b.r, b.tr, b.seen, b.interval_s, b.key = r, look.t, look.t, 0.0, z.key
+    start_bank(s, params.factors, params.filter[0].least_factor, h)
     b.factor = 1.0
     if len(h):
         b.factor = significant(mean_factor(h, params.factors, params.filter[0].least_factor))

@@ -234,7 +234,7 @@ def _revise_all(w: Work, look: Row, z: NDArray[np.void], n: int, q: int) -> int:
             continue
         hang_afresh(w, i, old1, old2)
         row = s.c[c].pred
-        if result.hit > 0.0:
+        if bank.state[i].t == look.t:
             row = bank.state[i]
         if result.news and told:
             for e in range(s.c[c].edge, s.c[c + 1].edge):

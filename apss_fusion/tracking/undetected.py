@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apss_fusion.estimation.history import (
+    COUNT,
     FACTOR,
     FIRST,
     WIDTH,
@@ -29,6 +30,7 @@ from apss_fusion.estimation.history import (
     W,
     history_row,
     match_moments,
+    prior_of_factor,
     put_history,
     reduce_histories,
     write_histories,
@@ -199,7 +201,9 @@ def found_from_mixture(w: Work, i: int, z: Row) -> None:
     """Write state and histories of track i, founded by detection z: the mixture given the detection."""
     u, s, f = w.undetected, w.scratch, w.params.filter[0]
     mix, h, x = s.mix, s.spare[0].posterior, s.spare[0].state
-    d, most = w.params.domain[z.domain], len(s.mix) // 2
+    row, factors = w.bank.history[i], w.params.factors
+    d, several = w.params.domain[z.domain], len(factors) if len(row) else 1
+    most = len(s.mix) // (2 * several)
     count = 0
     if u.x[FLAT] > 0.0:
         mix[0, :] = 0.0
@@ -226,7 +230,16 @@ def found_from_mixture(w: Work, i: int, z: Row) -> None:
     for c in range(count):
         if mix[c, W] < _LEAST_PART * total:
             mix[c, W] = 0.0
-    row = w.bank.history[i]
+    # An object may move by any factor of the bank.
+    for k in range(1, several):
+        for c in range(count):
+            for part in range(WIDTH):
+                mix[k * count + c, part] = mix[c, part]
+            mix[k * count + c, FACTOR] = factors[k]
+            mix[k * count + c, W] *= prior_of_factor(factors, k, f.least_factor)
+    for c in range(count * (several > 1)):
+        mix[c, W] *= prior_of_factor(factors, 0, f.least_factor)
+    count *= several
     made = reduce_histories(mix, count, max(1, (len(row) - FIRST) // WIDTH), NEAR if len(row) else np.inf, s.group)
     for g in range(made):
         s.group[count + g] = 0
@@ -236,9 +249,12 @@ def found_from_mixture(w: Work, i: int, z: Row) -> None:
     history_row(mix[mean], 0, state)
     state.x, state.y, state.z = moved(z.x, z.y, z.z, mix[mean, E], mix[mean, N])
     round_state(state)
-    if made == 1:
-        return
-    write_histories(mix, count, made, mean, row, x)
+    for k in range(FIRST, len(row)):
+        row[k] = 0.0
+    if len(row):
+        row[COUNT] = 0.0
+    if len(row) and (made > 1 or mix[count, FACTOR] != 1.0):
+        write_histories(mix, count, made, mean, row, x)
 
 
 @lean_kernel

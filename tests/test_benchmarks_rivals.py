@@ -71,13 +71,13 @@ def test_adjusted_rand_index_is_what_hubert_and_arabie_define(labels: list[tuple
 
 
 def test_scores_of_a_swap_and_of_lost_detections() -> None:
-    objects = ["a", "b", "a", "b", "a", "b", "a"]
-    tracks = [1, 2, 1, 2, 2, 1, None]
+    objects = ["a", "b", "a", "b", "a", "b", "a", "b"]
+    tracks = [1, 2, 1, 2, 2, 1, None, None]
     found = scores(objects, tracks)
-    # a: 1 1 2 -, b: 2 2 1; a detection without a track is a track of its own.
-    assert (found.switches, found.objects, found.tracks) == (3, 2, 3)
-    assert found.purity == pytest.approx((2 + 2 + 1) / 7)
-    assert found.completeness == pytest.approx((2 + 2) / 7)
+    # a: 1 1 2 -, b: 2 2 1 -; a detection without a track is a track of its own.
+    assert (found.switches, found.objects, found.tracks) == (4, 2, 4)
+    assert found.purity == pytest.approx((2 + 2 + 1 + 1) / 8)
+    assert found.completeness == pytest.approx((2 + 2) / 8)
 
 
 def test_a_switch_is_from_the_last_track_not_from_the_first() -> None:
@@ -350,7 +350,8 @@ def test_blind_association_of_ships_that_are_far_apart(capsys: pytest.CaptureFix
     _ais_csv(tmp_path / RECORDINGS["solent"].files[0], 4, 30)
     blind.main(["--data", str(tmp_path), "--without-stone-soup", "solent", "opensky"])
     printed = capsys.readouterr().out
-    assert "Left out, opensky" in printed and "q 0.5 m²/s³, deleted after 100 s" in printed
+    tuning = blind.TUNING["solent"]
+    assert "Left out, opensky" in printed and f"q {tuning.q:g} m²/s³, deleted after {tuning.delete_s:g} s" in printed
     head, row = _cells(printed)
     cells = dict(zip(head, row, strict=True))
     assert (cells["detections"], cells["objects"]) == ("120", "4")

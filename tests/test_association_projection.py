@@ -39,12 +39,12 @@ def filled(hypotheses: list[Hypothesis], rows: int) -> Projection:
         label["cost"] = -np.log(h.p)
         if h.name:
             label["id1"], label["p1"] = h.name, 1.0
-        v.solver.q[h.owner * columns + k] = h.p
+        v.solver.cell["q"][h.owner * columns + k] = h.p
     return v
 
 
 def weights(v: Projection, rows: int, columns: int) -> NDArray[np.float64]:
-    return v.solver.q[: rows * columns].reshape(rows, columns).copy()
+    return v.solver.cell["q"][: rows * columns].reshape(rows, columns).copy()
 
 
 def cluster(seed: int, rows: int, detections: int) -> list[Hypothesis]:

@@ -24,9 +24,9 @@ def problem(seed: int, rows: int, columns: int, ties: bool) -> tuple[NDArray[np.
 def plan(cost: NDArray[np.float64], demand: NDArray[np.float64]) -> NDArray[np.float64]:
     rows, columns = cost.shape
     v = new_solver(rows, columns)
-    v.cost[: cost.size], v.demand[:columns] = cost.ravel(), demand
+    v.cell["cost"][: cost.size], v.line["demand"][:columns] = cost.ravel(), demand
     assert transport(v, rows, columns)
-    return v.new[: cost.size].reshape(rows, columns).copy()
+    return v.cell["new"][: cost.size].reshape(rows, columns).copy()
 
 
 @settings(max_examples=150)
@@ -57,9 +57,9 @@ def test_the_largest_cluster() -> None:
 def test_the_assignment_is_the_cheapest(seed: int, rows: int, more: int, ties: bool) -> None:
     cost, _ = problem(seed, rows, rows + more, ties)
     v = new_solver(rows, rows + more)
-    v.cost[: cost.size] = cost.ravel()
+    v.cell["cost"][: cost.size] = cost.ravel()
     assign(v, rows, rows + more)
-    chosen = v.order[:rows]
+    chosen = v.line["order"][:rows]
     assert len(set(chosen.tolist())) == rows
     i, j = linear_sum_assignment(cost)
     assert abs(cost[np.arange(rows), chosen].sum() - cost[i, j].sum()) < 1e-9

@@ -152,7 +152,7 @@ def _costs(v: Projection, i: int, columns: int) -> None:
             g += _disagreement(label, name)
         if label.domain != name.domain and label.domain != _UNKNOWN_DOMAIN and name.domain != _UNKNOWN_DOMAIN:
             g += 1e3
-        v.solver.cost[i * columns + h] = c[h, W] * (on + g) + (1.0 - c[h, W]) * off
+        v.solver.cell[i * columns + h].cost = c[h, W] * (on + g) + (1.0 - c[h, W]) * off
 
 
 @lean_kernel
@@ -172,13 +172,13 @@ def _take_name(v: Projection, i: int, h: int) -> None:
 @lean_kernel
 def _match(v: Projection, i: int, columns: int) -> None:
     """Let Bernoulli i be the moments of its hypotheses by the plan q; its name is that of the heaviest."""
-    c, q, x = v.hypothesis, v.solver.q, v.row
+    c, q, x = v.hypothesis, v.solver.cell, v.row
     low = i * columns
     r, most, top, e, n, a, b = 0.0, -1.0, 0, 0.0, 0.0, 0.0, 0.0
     for h in range(columns):
-        g = q[low + h] * c[h, W]
-        if q[low + h] > most:
-            most, top = q[low + h], h
+        g = q[low + h].q * c[h, W]
+        if q[low + h].q > most:
+            most, top = q[low + h].q, h
         if g > 0.0:
             r += g
             e += g * c[h, E]
@@ -195,7 +195,7 @@ def _match(v: Projection, i: int, columns: int) -> None:
     e, n, a, b = e / r, n / r, a / r, b / r
     x[i, W], x[i, E], x[i, N], x[i, A], x[i, B] = r, e, n, a, b
     for h in range(columns):
-        g = q[low + h] * c[h, W] / r
+        g = q[low + h].q * c[h, W] / r
         if g > 1e-14:
             de, dn, da, db = c[h, E] - e, c[h, N] - n, c[h, A] - a, c[h, B] - b
             x[i, EE] += g * (c[h, EE] + de * de)
@@ -219,21 +219,21 @@ def _best_global(v: Projection, rows: int, columns: int) -> None:
         detections = max(detections, v.label[h].detection + 1)
     width = detections + rows
     for x in range(rows * width):
-        s.cost[x], s.new[x] = _FORBIDDEN, -1.0
+        s.cell[x].cost, s.cell[x].new = _FORBIDDEN, -1.0
     for h in range(columns):
         a = v.label[h]
         x = a.owner * width + (detections + a.owner if a.detection < 0 else a.detection)
-        s.cost[x], s.new[x] = a.cost, h
+        s.cell[x].cost, s.cell[x].new = a.cost, h
     assign(s, rows, width)
     for i in range(rows):
-        h = int(s.new[i * width + s.order[i]])
+        h = int(s.cell[i * width + s.line[i].order].new)
         if h < 0:
             # Its hypotheses weigh nothing in the best one: the heaviest of its own.
             h = 0
             for k in range(columns):
-                if s.q[i * columns + k] > s.q[i * columns + h]:
+                if s.cell[i * columns + k].q > s.cell[i * columns + h].q:
                     h = k
-        s.done[i] = h
+        s.line[i].done = h
 
 
 @lean_kernel
@@ -244,19 +244,19 @@ def project(v: Projection, rows: int, columns: int, rounds: int) -> None:
     """
     s = v.solver
     for h in range(columns):
-        s.demand[h] = 0.0
+        s.line[h].demand = 0.0
     for i in range(rows):
         total = 0.0
         for h in range(columns):
-            total += s.q[i * columns + h]
+            total += s.cell[i * columns + h].q
         for h in range(columns):
-            s.q[i * columns + h] /= total
+            s.cell[i * columns + h].q /= total
     # `demand` is an array of the solver that assigning leaves alone.
     for h in range(columns):
-        s.demand[h] = s.q[v.label[h].owner * columns + h]
+        s.line[h].demand = s.cell[v.label[h].owner * columns + h].q
     _best_global(v, rows, columns)
     for i in range(rows):
-        _take_one(v, i, s.done[i])
+        _take_one(v, i, s.line[i].done)
     last = math.inf
     for turn in range(rounds):
         for i in range(rows):
@@ -267,9 +267,9 @@ def project(v: Projection, rows: int, columns: int, rounds: int) -> None:
             return
         total = 0.0
         for x in range(rows * columns):
-            total += s.new[x] * s.cost[x]
+            total += s.cell[x].new * s.cell[x].cost
         if last - total < 1e-4:
             return
         last = total
         for x in range(rows * columns):
-            s.q[x] = s.new[x]
+            s.cell[x].q = s.cell[x].new

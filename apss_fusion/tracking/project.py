@@ -133,7 +133,7 @@ def _hypotheses(w: Work, rows: int) -> int:
             label.id1, label.p1, label.id2, label.p2 = b.id1, b.p1, b.id2, b.p2
             label.domain = b.domain
             # Until all are written, q holds the marginals in the order of hypotheses.
-            v.solver.demand[columns] = p
+            v.solver.line[columns].demand = p
             columns += 1
     # Number the detections in the order in which they come.
     for h in range(columns):
@@ -148,16 +148,16 @@ def _hypotheses(w: Work, rows: int) -> int:
             v.label[h].detection = detections
             detections += 1
     for x in range(rows * columns):
-        v.solver.q[x] = 0.0
+        v.solver.cell[x].q = 0.0
     for h in range(columns):
-        v.solver.q[v.label[h].owner * columns + h] = v.solver.demand[h]
+        v.solver.cell[v.label[h].owner * columns + h].q = v.solver.line[h].demand
     return columns
 
 
 @inline_kernel
 def _leave(w: Work, look: Row, z: NDArray[np.void], i: int, rows: int, columns: int) -> None:
     """Write what the look leaves of member i: by the plan (columns > 0), or by its own marginals."""
-    s, v, q = w.scratch, w.scratch.projection, w.scratch.projection.solver.q
+    s, v, q = w.scratch, w.scratch.projection, w.scratch.projection.solver.cell
     c = s.member[i]
     o = s.outcome[c]
     slot = s.c[c].slot
@@ -167,7 +167,7 @@ def _leave(w: Work, look: Row, z: NDArray[np.void], i: int, rows: int, columns: 
     if columns:
         heaviest = 0.0
         for h in range(columns):
-            g = q[i * columns + h]
+            g = q[i * columns + h].q
             if g <= _LEAST:
                 continue
             label = v.label[h]
@@ -183,7 +183,7 @@ def _leave(w: Work, look: Row, z: NDArray[np.void], i: int, rows: int, columns: 
                 o.sources = _union(w, whole(o.sources), _sources(w, s.c[other].slot))
         r = probability(min(r, 1.0))
         for h in range(columns):
-            g = q[i * columns + h]
+            g = q[i * columns + h].q
             if g > _LEAST:
                 label = v.label[h]
                 other = whole(s.member[label.owner])
@@ -251,13 +251,13 @@ def _note_own(w: Work, i: int, columns: int) -> None:
     for e in range(s.c[c].edge, s.c[c + 1].edge):
         s.e[e].p = 0.0
     for h in range(columns):
-        g = v.solver.q[i * columns + h]
+        g = v.solver.cell[i * columns + h].q
         if g <= _LEAST or v.label[h].edge < 0:
             continue
         j, total = s.e[v.label[h].edge].detection, 0.0
         for k in range(columns):
             if v.label[k].edge >= 0 and s.e[v.label[k].edge].detection == j:
-                total += v.solver.q[i * columns + k]
+                total += v.solver.cell[i * columns + k].q
         if total > OWN:
             s.outcome[c].own = v.label[h].edge
         for e in range(s.c[c].edge, s.c[c + 1].edge):

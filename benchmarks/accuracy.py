@@ -66,8 +66,8 @@ TRIED = {
     "no births elsewhere": Variant(anywhere=0.0),
     "0.1 births elsewhere": Variant(anywhere=0.1),
     "bank of process noises 1, 0.001": Variant(bank=BANK),
-    "bank of process noises 1, 30, 0.1 (the default on the globe)": Variant(
-        bank=(1.0, 30.0, 0.1), accurate=(("least_factor", 0.02),)
+    "bank of process noises 1, 50, 0.1, 0.01 (the default on the globe)": Variant(
+        bank=(1.0, 50.0, 0.1, 0.01), accurate=(("least_factor", 0.02),)
     ),
 }
 

@@ -44,11 +44,11 @@ class Tuning(NamedTuple):
 
 
 #: Of both rivals, which associate alike: the best by adjusted Rand index of the nearest neighbour, tried on the feed itself: 6 to
-#: 60 pairs a feed, q from 0.01 to 5 (sea) and 60 to 4,000 (air), silences from 8 s to 20 minutes.
+#: 60 pairs a feed, q from 0.003 to 5 (sea) and 60 to 4,000 (air), silences from 8 s to 20 minutes.
 TUNING = {
     "solent": Tuning(0.7, 35.0),
     "harbour": Tuning(0.1, 600.0),
-    "cadastre": Tuning(0.03, 600.0),
+    "cadastre": Tuning(0.003, 600.0),
     "opensky": Tuning(200.0, 50.0),
     "traffic": Tuning(2000.0, 200.0),
     "gmti": Tuning(3.0, 60.0),

@@ -100,6 +100,8 @@ def configuration(params: dict[str, Any], variant: Variant) -> Config:
     q = np.array(params["Q"])
     piecewise = abs(q[0, 0] * q[1, 1] - q[0, 1] ** 2) < 1e-9 * q[0, 0] * q[1, 1]
     speed_var = float(np.mean([b["P"][1] for b in params["birth"]]))
+    area_km2 = float(np.prod([high - low for low, high in params["area"]])) * 1e-6
+    expected, appearing = (sum(c["w"] for c in params[name]) for name in ("init", "birth"))
     return Config.of(
         {
             "lag_s": 0.0,
@@ -112,7 +114,13 @@ def configuration(params: dict[str, Any], variant: Variant) -> Config:
                 **dict(variant.accurate),
             },
             # What the globe needs floors for (thin priors, dense clutter, many tracks) is known here.
-            "tracking": {"gate": 20.0, "edge_floor": 1e-7, "edge_dominated": 1e-7, "birth_min": 1e-9, "sweeps": 200},
+            "tracking": {
+                "gate": 20.0,
+                "edge_floor": 1e-7,
+                "edge_dominated": 1e-7,
+                "birth_min": 1e-9,
+                "sweeps": 200 if "uniform_birth" not in params else 16,
+            },
             "domain": {
                 "SEA": {
                     "q": float(q[1, 1]) / step_s,
@@ -122,35 +130,28 @@ def configuration(params: dict[str, Any], variant: Variant) -> Config:
                     "birth_speed_sigma_mps": float(np.sqrt(speed_var)),
                     "limit95_m": 1e7,
                     "max_speed_mps": 1e3,
+                    # A swept cell fills again at the birth rate.
+                    "undetected_per_km2": expected / area_km2,
+                    "arrival_s": step_s * expected / appearing,
                 }
             },
         }
     )
 
 
-def births(params: dict[str, Any], plane: Plane, variant: Variant) -> MixtureBirths:
+def births(params: dict[str, Any], plane: Plane, variant: Variant) -> MixtureBirths | None:
     """Where objects are and appear: the scenario's Gaussians, and a little everywhere, so that a lost object is found again.
 
-    Where the scenario says that objects appear evenly, they do.
+    None where the scenario says that objects appear evenly: the cells of the globe say that.
     """
-    size = float(np.prod(plane.sides))
-    start_s = START.timestamp() + (0.0 if params["predict_before_first_scan"] else params["T"])
     if params.get("uniform_birth"):
-        initial, appearing = (sum(c["w"] for c in params[name]) / size for name in ("init", "birth"))
-        return MixtureBirths(
-            step_s=params["T"],
-            start_s=start_s,
-            everywhere=initial,
-            births_everywhere=appearing,
-            memory=0.0,
-            least=1e-3,
-        )
+        return None
     return MixtureBirths(
         initial=gaussians(params["init"], plane),
         births=gaussians(params["birth"], plane),
         step_s=params["T"],
-        start_s=start_s,
-        births_everywhere=variant.anywhere / size,
+        start_s=START.timestamp() + (0.0 if params["predict_before_first_scan"] else params["T"]),
+        births_everywhere=variant.anywhere / float(np.prod(plane.sides)),
         memory=variant.memory,
         least=1e-4,
     )

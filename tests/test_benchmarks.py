@@ -55,9 +55,13 @@ def numbers(rows: list[list[str]], column: int) -> list[float]:
 
 def test_engine(capsys: pytest.CaptureFixture[str]) -> None:
     rows = printed(capsys, "engine")["Engine only"]
-    assert [row[0] for row in rows] == ["scans of a sea, 60 ships", "reports one by one, 40 objects"]
+    assert [row[0] for row in rows] == [
+        f"{scene}, {setting}"
+        for scene in ("scans of a sea, 60 ships", "reports one by one, 40 objects")
+        for setting in ("accurate", "fast")
+    ]
     assert all(rate > 0 for rate in numbers(rows, 1))
-    assert numbers(rows[1:], 4) == [360.0]  # the first forty are not counted
+    assert numbers(rows[2:], 4) == [360.0, 360.0]  # the first forty are not counted
     assert numbers(rows[1:], 5) == [40.0]
 
 

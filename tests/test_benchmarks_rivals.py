@@ -6,7 +6,6 @@ import json
 import math
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
 from pathlib import Path
 
 import msgspec
@@ -55,19 +54,6 @@ EQUATOR_DEG_PER_M = 1.0 / 111_319.49079327358
 )
 def test_adjusted_rand_index(objects: list[int], tracks: list[int], expected: float) -> None:
     assert scores(objects, tracks).ari == pytest.approx(expected, abs=1e-12)
-
-
-@given(LABELS)
-def test_adjusted_rand_index_is_what_hubert_and_arabie_define(labels: list[tuple[int, int]]) -> None:
-    objects, tracks = [a for a, _ in labels], [b for _, b in labels]
-    pairs = list(combinations(range(len(labels)), 2))
-    of_objects = sum(objects[i] == objects[j] for i, j in pairs)
-    of_tracks = sum(tracks[i] == tracks[j] for i, j in pairs)
-    of_both = sum(labels[i] == labels[j] for i, j in pairs)
-    by_chance = of_objects * of_tracks / max(len(pairs), 1)
-    most = (of_objects + of_tracks) / 2
-    expected = 1.0 if most == by_chance else (of_both - by_chance) / (most - by_chance)
-    assert scores(objects, tracks).ari == pytest.approx(expected, abs=1e-9)
 
 
 def test_scores_of_a_swap_and_of_lost_detections() -> None:

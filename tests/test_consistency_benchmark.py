@@ -23,7 +23,9 @@ DOMAINS = tuple(SETTINGS)
 
 def config(**domain: Any) -> Config:
     """The engine's defaults, held back."""
-    return Config.of({"lag_s": 0.0, "hold_back": True, "domain": domain})
+    # Objects move by the noise of their domain: a bank of noises would look for others.
+    one_noise = {"noise_factors": [1.0]}
+    return Config.of({"lag_s": 0.0, "hold_back": True, "accurate": one_noise, "domain": domain})
 
 
 def told(domain: str, seed: int, count: int = 64, *, tells: bool = False) -> Scene:

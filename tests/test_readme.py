@@ -226,7 +226,7 @@ def test_the_example_output_writes_confirmed_positions(workplace: Path) -> None:
 def test_the_example_motion_shows_less_growth() -> None:
     (toml,) = blocks(page("add-a-motion-model.md"), "toml")
     (code,) = blocks(page("add-a-motion-model.md"), "python")
-    assert Config.of(msgspec.toml.decode(toml)).domain["SEA"].q == 0.002
+    assert Config.of(msgspec.toml.decode(toml)).domain["SEA"].q == 0.001
     printed, _ = executed(code)
     sigmas = [float(line.split()[3]) for line in printed.splitlines()]
     assert len(sigmas) == 6

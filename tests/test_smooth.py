@@ -335,7 +335,7 @@ def test_a_jump_of_a_named_track_is_no_news_of_its_past(named: bool) -> None:
     """The wide model was used there, so what comes after says little of what was before."""
     x, p = line(20, jump_at=10, jump_m=2_000.0)
     u = on_a_plane(60.0 * np.arange(20), x, p, named=np.full(20, named))
-    s = smoothed(u, Config.of())
+    s = smoothed(u, Config.of({"domain": {"SEA": {"q": 0.01}}}))
     moved = np.abs(back_on_the_plane(s)[9, 1])
     assert (moved < 20.0) if named else (moved > 20.0)
 

@@ -40,7 +40,7 @@ from apss_fusion.tracking.records import (
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import STATUS_NAMES
 from apss_fusion.tracking.step import live_until, run
-from apss_fusion.tracking.undetected import ON, MixtureBirths, grown_undetected, new_undetected
+from apss_fusion.tracking.undetected import ON, MixtureBirths, grown_undetected, holds_more, new_undetected
 from apss_fusion.tracking.updates import UpdateBatch
 from apss_fusion.tracking.window.rows import new_window
 from apss_fusion.tracking.work import (
@@ -216,7 +216,7 @@ class Filter:
         elif need == NEED_CELLS:
             cells = cell_table.grown(w.cells, 2 * len(w.cells.row))
             self.work = w._replace(cells=cells, heads=np.zeros(len(cells.row), np.int32))
-        elif need == NEED_INTENSITY and w.undetected.n[ON]:
+        elif need == NEED_INTENSITY and self._mixture_is_full(batch):
             self.work = w._replace(undetected=grown_undetected(w.undetected))
         elif need == NEED_INTENSITY:
             self.work = w._replace(intensity=intensities.grown(w.intensity, 2 * len(w.intensity.cells)))
@@ -230,6 +230,11 @@ class Filter:
             if empty:
                 n = 2 * len(w.out.rows)
                 self.work = w._replace(out=new_output(n, 2 * n, 4 * n), born=np.zeros((n, 2), np.int64))
+
+    def _mixture_is_full(self, batch: LookBatch) -> bool:
+        """Whether it is the mixture of births, and not the table of cells, that lacks room for a look of this batch."""
+        tracks = len(self.work.scratch.c) + int(batch.looks["count"].max())
+        return bool(self.work.undetected.n[ON]) and not holds_more(self.work.undetected, tracks)
 
     def _widen_scratch(self, need: int, batch: LookBatch) -> None:
         s = self.work.scratch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -216,11 +217,19 @@ def engine_of(params: dict[str, Any], plane: Plane, variant: Variant = QUOTED) -
     return Engine(configuration(params, variant), sources, births(params, plane, variant))
 
 
-def told(engine: Engine, scans: LookBatch, params: dict[str, Any], plane: Plane) -> Iterator[dict[str, Any]]:
-    """A line of EST for each scan, 1, 2, ..., of its encoded look, as known at that scan."""
+def told(
+    engine: Engine, scans: LookBatch, params: dict[str, Any], plane: Plane, spent: list[float] | None = None
+) -> Iterator[dict[str, Any]]:
+    """A line of EST for each scan, 1, 2, ..., of its encoded look, as known at that scan.
+
+    spent: takes the CPU seconds of fusing each, without telling what is known.
+    """
     for k in range(len(scans)):
+        began = time.process_time()
         engine.process_many(scans.take(k, k + 1))
         engine.flush()
+        if spent is not None:
+            spent.append(time.process_time() - began)
         at = START + timedelta(seconds=(k + 1) * params["T"])
         tracks = engine.tracks_at(round(at.timestamp() * 1e6), least_existence=LEAST)
         chosen = reported(tracks, params["metric"]["gospa_p"])

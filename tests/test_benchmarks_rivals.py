@@ -280,7 +280,7 @@ def test_estimates_of_the_engine_are_near_the_truth(tmp_path: Path) -> None:
     truth = [json.loads(line)["xy"] for line in (tmp_path / "truth.ndjson").read_text().splitlines()]
     assert mean_ospa(tmp_path, truth) == pytest.approx(0.0, abs=1e-9)
     assert mean_ospa(tmp_path, [[] for _ in truth]) == pytest.approx(500.0)
-    assert 20.0 < mean_ospa(tmp_path, found) < 150.0
+    assert 20.0 < mean_ospa(tmp_path, found) < 200.0
     with pytest.raises(ValueError, match="19 scans, truth of 20"):
         mean_ospa(tmp_path, truth[:19])
 
@@ -306,8 +306,10 @@ def test_side_by_side_without_stone_soup(
     assert [row[0] for row in rows] == [f"ours {name}" for name in SETTINGS]
     for cells in rows:
         row = dict(zip(head, cells, strict=True))
-        assert row["scenario"] == "sea_25" and 20.0 < float(row["OSPA, m"]) < 150.0
-        alone, encoded = (float(row[key].replace(",", "")) for key in ("detections a CPU second", "with encoding"))
+        assert row["scenario"] == "sea_25" and 20.0 < float(row["OSPA, m"]) < 200.0
+        alone, encoded = (
+            float(row[key].replace(",", "")) for key in ("detections a CPU second", "with encoding and telling")
+        )
         assert alone > encoded > 0.0
         assert float(row["peak MiB"].replace(",", "")) > 50.0
 

@@ -70,7 +70,9 @@ OUTCOME = np.dtype(
         ("source", "i8"),  # the candidate from whose hypothesis it takes most
         ("own", "i8"),  # edge of its own detection, -1 for none
         ("sources", "i8"),  # the set of those that shaped it
-        ("up", "i8"),  # union-find of those that are projected together
+        ("up", "i8"),  # union-find of those that are projected together; of their lowest, the first of them, and a list
+        ("first", "i8"),
+        ("next", "i8"),
         ("shares", "i8"),
         ("moved", "i8"),  # whether it takes of the hypotheses of another
     ]

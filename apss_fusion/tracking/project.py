@@ -41,7 +41,7 @@ def project_look(w: Work, look: Row, z: NDArray[np.void], n: int) -> None:
     _link(w, n, len(z))
     for c in range(n):
         if s.outcome[c].up == c:
-            rows = _members(w, c, n)
+            rows = _members(w, c)
             columns = _hypotheses(w, rows) if rows > 1 else whole(0)
             if columns:
                 project(s.projection, rows, columns, _ROUNDS)
@@ -75,18 +75,22 @@ def _link(w: Work, n: int, m: int) -> None:
                     a, b = _root(s.outcome, whole(d.linked)), _root(s.outcome, c)
                     s.outcome[max(a, b)].up = min(a, b)
     for c in range(n):
-        s.outcome[c].up = _root(s.outcome, c)
+        s.outcome[c].up, s.outcome[c].first = _root(s.outcome, c), -1
+    for c in range(n - 1, -1, -1):
+        root = s.outcome[s.outcome[c].up]
+        s.outcome[c].next, root.first = root.first, c
 
 
 @inline_kernel
-def _members(w: Work, first: int, n: int) -> int:
-    """Write the candidates that are projected with `first`, the lowest of them, into `member`; how many."""
+def _members(w: Work, lowest: int) -> int:
+    """Write the candidates that are projected with the `lowest` of them into `member`, in their order; how many."""
     s = w.scratch
     rows = 0
-    for c in range(first, n):
-        if s.outcome[c].up == first:
-            s.member[rows] = c
-            rows += 1
+    c = whole(s.outcome[lowest].first)
+    while c >= 0:
+        s.member[rows] = c
+        rows += 1
+        c = whole(s.outcome[c].next)
     return rows
 
 

@@ -130,7 +130,25 @@ def test_every_factor_of_the_bank_keeps_its_least_weight() -> None:
     np.testing.assert_allclose(rows[:, hy.W].sum(), 1.0, atol=1e-12)
     assert rows[:, hy.W].min() > 0.04
     # The factor of the whole is the mean of these.
-    np.testing.assert_allclose(hy.mean_factor(h, factors, 0.05), 1.0 + 0.05 * 30.01, rtol=1e-12)
+    np.testing.assert_allclose(hy.mean_factor(h, factors, 0.05), (1.0 + 0.05 * 30.01) / 1.1, rtol=1e-12)
+
+
+@settings(max_examples=60)
+@given(EVEN, st.integers(1, 5))
+def test_no_factor_is_lost_however_the_places_are_taken(seed: int, n: int) -> None:
+    d, factors, least = Config.of().params().domain[0], np.array([1.0, 50.0, 0.1, 0.01]), 0.02
+    s = state(seed, 50.0)
+    h, into = np.zeros(hy.row_width(5)), np.zeros(hy.row_width(5))
+    rng = np.random.default_rng(seed)
+    c = mixture(seed, n, tuple(rng.choice(factors, rng.integers(1, 5)).tolist()))
+    h[hy.COUNT], h[hy.FIRST : hy.FIRST + n * hy.WIDTH] = n, c[:n].ravel()
+    predict(s[0], 160.0, d["q"], d["g"], False, s[1])
+    hy.predict_history(h, s[0], s[1], d, factors, least, into, np.zeros(1, STATE)[0])
+    rows = into[hy.FIRST :].reshape(5, hy.WIDTH)[: int(into[hy.COUNT])]
+    np.testing.assert_allclose(rows[:, hy.W].sum(), 1.0, atol=1e-12)
+    for factor in factors:
+        assert rows[rows[:, hy.FACTOR] == factor, hy.W].sum() >= least / (1.0 + len(factors) * least) - 1e-12
+    np.testing.assert_allclose(hy.mean_factor(h, factors, least), (rows[:, hy.W] * rows[:, hy.FACTOR]).sum(), rtol=1e-9)
 
 
 @settings(max_examples=40)

@@ -112,7 +112,7 @@ class Scratch(NamedTuple):
 def new_scratch(candidates: int, edges: int, detections: int, levels: int, histories: int = 0) -> Scratch:
     """Room for so many of each in one look, and for so many histories a track (0: none are kept)."""
     width, on = row_width(histories), histories > 0
-    parts = max(histories, 1) * (MOST_COLUMNS + edges + 2)
+    parts = max(histories, 1) * (MOST_COLUMNS + detections + 2) + 4096
     return Scratch(
         np.zeros(candidates + 1, CANDIDATE),
         np.zeros(edges, EDGE),

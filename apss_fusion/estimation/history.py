@@ -74,14 +74,52 @@ def put_history(h: NDArray[np.float64], at: int, e: float, n: float, d: Row) -> 
     h[at + NA], h[at + NB], h[at + AA], h[at + AB], h[at + BB] = d.na, d.nb, d.aa, d.ab, d.bb
 
 
+@inline_kernel
+def _mass_of(h: NDArray[np.float64], count: int, factor: float) -> float:
+    """Weight of all histories of a factor."""
+    mass = 0.0
+    for m in range(count):
+        if h[FIRST + WIDTH * m + FACTOR] == factor:
+            mass += h[FIRST + WIDTH * m + W]
+    return mass
+
+
+@lean_kernel
+def _place_for(h: NDArray[np.float64], count: int, room: int, least: float) -> int:
+    """Where a history of a factor that has none may go: a free place, or that of the lightest whose factor can do without it.
+
+    -1 where there is none.
+    """
+    if count < room:
+        return count
+    low = whole(-1)
+    for m in range(count):
+        at = FIRST + WIDTH * m
+        spare = _mass_of(h, count, h[at + FACTOR]) - h[at + W] >= least
+        if spare and (low < 0 or h[at + W] < h[FIRST + WIDTH * low + W]):
+            low = whole(m)
+    return low
+
+
+@lean_kernel
+def _leave_weight(h: NDArray[np.float64], count: int, place: int) -> None:
+    """Leave the weight of a history that goes to the heaviest other one of its factor."""
+    best = whole(-1)
+    for m in range(count):
+        same = h[FIRST + WIDTH * m + FACTOR] == h[FIRST + WIDTH * place + FACTOR]
+        if m != place and same and (best < 0 or h[FIRST + WIDTH * m + W] > h[FIRST + WIDTH * best + W]):
+            best = whole(m)
+    h[FIRST + WIDTH * best + W] += h[FIRST + WIDTH * place + W]
+
+
 @lean_kernel
 def _spread_factors(
     h: NDArray[np.float64], s: Row, factors: NDArray[np.float64], least: float, into: NDArray[np.float64]
 ) -> int:
     """Copy a row so that every factor of the process noise has at least the weight `least`; how many histories there are.
 
-    An object may change how it moves: a factor that lacks weight takes the heaviest state, in place of the lightest where all
-    places are used.
+    An object may change how it moves: a factor that has too little gets more, one that has none takes the heaviest state.
+    The weights are normalised afterwards.
     """
     count = count_of(h)
     copy_history(h, into)
@@ -93,30 +131,33 @@ def _spread_factors(
         count = whole(1)
     room = (len(h) - FIRST) // WIDTH
     for factor in factors:
-        mass, top, low = 0.0, 0, 0
-        for m in range(count):
-            at = FIRST + WIDTH * m
-            if into[at + FACTOR] == factor:
-                mass += into[at + W]
-            if into[at + W] > into[FIRST + WIDTH * top + W]:
-                top = m
-            if into[at + W] < into[FIRST + WIDTH * low + W]:
-                low = m
+        mass = _mass_of(into, count, factor)
         if mass >= least:
             continue
-        if count < room:
-            low = count
-            count += 1
-        if low == top:
+        top, own = whole(0), whole(-1)
+        for m in range(count):
+            at = FIRST + WIDTH * m
+            if into[at + W] > into[FIRST + WIDTH * top + W]:
+                top = whole(m)
+            if into[at + FACTOR] == factor and (own < 0 or into[at + W] > into[FIRST + WIDTH * own + W]):
+                own = whole(m)
+        if own >= 0:
+            into[FIRST + WIDTH * own + W] += least - mass
             continue
+        place = _place_for(into, count, room, least)
+        if place < 0:
+            continue
+        if place < count:
+            _leave_weight(into, count, place)
         for k in range(WIDTH):
-            into[FIRST + WIDTH * low + k] = into[FIRST + WIDTH * top + k]
-        into[FIRST + WIDTH * low + W], into[FIRST + WIDTH * low + FACTOR] = least - mass, factor
-        total = 0.0
-        for m in range(count):
-            total += into[FIRST + WIDTH * m + W]
-        for m in range(count):
-            into[FIRST + WIDTH * m + W] /= total
+            into[FIRST + WIDTH * place + k] = into[FIRST + WIDTH * top + k]
+        into[FIRST + WIDTH * place + W], into[FIRST + WIDTH * place + FACTOR] = least, factor
+        count = whole(max(count, place + 1))
+    total = 0.0
+    for m in range(count):
+        total += into[FIRST + WIDTH * m + W]
+    for m in range(count):
+        into[FIRST + WIDTH * m + W] /= total
     into[COUNT] = count
     return count
 
@@ -155,10 +196,15 @@ def mean_factor(h: NDArray[np.float64], factors: NDArray[np.float64], least: flo
     for m in range(count):
         total += h[FIRST + WIDTH * m + W]
         mean += h[FIRST + WIDTH * m + W] * h[FIRST + WIDTH * m + FACTOR]
-    mean = mean / total if total > 0.0 else 1.0
-    for k in range(1, len(factors)):
-        mean += least * factors[k]
-    return mean
+    if count == 0:
+        total = mean = 1.0
+    if len(factors) > 1:
+        for k in range(len(factors)):
+            mass = 1.0 if count == 0 and k == 0 else _mass_of(h, count, factors[k])
+            more = max(least - mass, 0.0)
+            total += more
+            mean += more * factors[k]
+    return mean / total
 
 
 @lean_kernel

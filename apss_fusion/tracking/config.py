@@ -169,10 +169,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         try:
             config = msgspec.convert(values, cls)
             accurate = config.accurate
-            if len(accurate.noise_factors) > accurate.histories or accurate.noise_factors[0] != 1.0:
+            factors = accurate.noise_factors
+            if len(factors) > accurate.histories or factors[0] != 1.0 or len(set(factors)) < len(factors):
                 raise ValueError(
-                    "configuration: accurate: noise_factors begin with 1.0, and are no more than histories"
+                    "configuration: accurate: noise_factors begin with 1.0, differ, and are no more than histories"
                 )
+            if 2.0 * accurate.least_factor * len(factors) > 1.0:
+                raise ValueError("configuration: accurate: least_factor: more than half of all weight for all factors")
             return config
         except msgspec.ValidationError as error:
             raise ValueError(f"configuration: {error}") from None

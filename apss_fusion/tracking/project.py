@@ -209,6 +209,10 @@ def _leave(w: Work, look: Row, z: NDArray[np.void], i: int, rows: int, columns: 
         for e in range(s.c[c].edge, s.c[c + 1].edge):
             count = add_parts(w, c, c, e, s.e[e].p, r, count)
             names = _add_name(w, c, e, z, s.e[e].p / max(r, 1e-9), names)
+    if look.cooperative and o.moved and o.hit <= 0.0:
+        # A report says nothing of those that it is not of.
+        r, o.source, o.moved = probability(missed_existence(s.c[c])), c, 0
+        o.sources = _sources(w, slot)
     o.r = r
     if o.shares:
         o.sources = _with_source(w, whole(o.sources), whole(look.source))

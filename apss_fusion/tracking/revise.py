@@ -197,8 +197,7 @@ def revise(
         return Revision(r, hit, own, True, shares)
     status = b.status
     if projected:
-        # A report says nothing of those that it is not of.
-        if hit > 0.0 or (scratch.outcome[c].moved and not look.cooperative):
+        if hit > 0.0 or scratch.outcome[c].moved:
             projected_state(c, look.t, scratch, s)
             copy_history(scratch.o_h[c], h)
             b.factor = significant(mean_factor(h, params.factors, params.filter[0].least_factor))

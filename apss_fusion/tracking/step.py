@@ -174,7 +174,7 @@ def one_look(w: Work, look: Row, z: NDArray[np.void], q: int) -> int:
     if kept:
         record_detections(w, q, z, n)
     if w.undetected.n[ON]:
-        thin(w.undetected, look.p_detect)
+        thin(w.undetected, look.p_detect if look.footprint >= 0 and not look.cooperative else 0.0)
     masses = _revise_all(w, look, z, n, q)
     masses = _found_all(w, look, z, q, masses)
     _write_intensity(w, look, z, q, masses)

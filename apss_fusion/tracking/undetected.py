@@ -7,9 +7,10 @@ Poisson intensity of Gaussians over position and velocity, and a density that is
     detect    new Bernoullis from p_detect w_c N(z; H x_c, S_c) against clutter
     missed    weights times 1 - p_detect
 
-(Williams 2015). The birth rate is a Gamma posterior in units of the given one: (memory + born) / (memory + expected), where a
-track counts as born with its existence four looks after it was founded. It couples everything in the area, so an engine
-with this model holds looks back: it has no late looks and no records.
+(Williams 2015). Only a look with a footprint misses; it is taken to see the whole area of the mixture. The birth rate is a
+Gamma posterior in units of the given one: (memory + born) / (memory + expected), where a track counts as born with its
+existence four looks after it was founded. It couples everything in the area, so an engine with this model holds looks back:
+it has no late looks and no records.
 """
 
 from __future__ import annotations
@@ -241,6 +242,8 @@ def found_from_mixture(w: Work, i: int, z: Row) -> None:
         mix[c, W] *= prior_of_factor(factors, 0, f.least_factor)
     count *= several
     made = reduce_histories(mix, count, max(1, (len(row) - FIRST) // WIDTH), NEAR if len(row) else np.inf, s.group)
+    if made == 0:
+        return
     for g in range(made):
         s.group[count + g] = 0
     mean = count + made

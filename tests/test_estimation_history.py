@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from apss_fusion.estimation import history as hy
+from apss_fusion.estimation import noise_bank as nb
 from apss_fusion.estimation.motion import STATE, predict, process_noise
 from apss_fusion.geodesy.wgs84 import nvectors
 from apss_fusion.tracking.config import Config
@@ -105,7 +106,7 @@ def test_each_history_is_predicted_by_its_own_process_noise(seed: int, gap_s: fl
     h[hy.COUNT], h[hy.SOURCES] = n, 7
     h[hy.FIRST : hy.FIRST + n * hy.WIDTH] = c[:n].ravel()
     predict(s[0], 100.0 + gap_s, d["q"], d["g"], False, s[1])
-    hy.predict_history(h, s[0], s[1], d, factors, 0.0, into, np.zeros(1, STATE)[0])
+    nb.predict_history(h, s[0], s[1], d, factors, 0.0, into, np.zeros(1, STATE)[0])
     F = np.eye(4)
     F[0, 2] = F[1, 3] = gap_s
     assert into[hy.SOURCES] == 7
@@ -123,14 +124,14 @@ def test_every_factor_of_the_bank_keeps_its_least_weight() -> None:
     s = state(1, 50.0)
     h, into = np.zeros(hy.row_width(3)), np.zeros(hy.row_width(3))
     predict(s[0], 160.0, d["q"], d["g"], False, s[1])
-    hy.predict_history(h, s[0], s[1], d, factors, 0.05, into, np.zeros(1, STATE)[0])
+    nb.predict_history(h, s[0], s[1], d, factors, 0.05, into, np.zeros(1, STATE)[0])
     rows = into[hy.FIRST :].reshape(3, hy.WIDTH)
     assert into[hy.COUNT] == 3
     assert set(rows[:, hy.FACTOR].tolist()) == set(factors.tolist())
     np.testing.assert_allclose(rows[:, hy.W].sum(), 1.0, atol=1e-12)
     assert rows[:, hy.W].min() > 0.04
     # The factor of the whole is the mean of these.
-    np.testing.assert_allclose(hy.mean_factor(h, factors, 0.05), (1.0 + 0.05 * 30.01) / 1.1, rtol=1e-12)
+    np.testing.assert_allclose(nb.mean_factor(h, factors, 0.05), (1.0 + 0.05 * 30.01) / 1.1, rtol=1e-12)
 
 
 @settings(max_examples=60)
@@ -143,12 +144,12 @@ def test_no_factor_is_lost_however_the_places_are_taken(seed: int, n: int) -> No
     c = mixture(seed, n, tuple(rng.choice(factors, rng.integers(1, 5)).tolist()))
     h[hy.COUNT], h[hy.FIRST : hy.FIRST + n * hy.WIDTH] = n, c[:n].ravel()
     predict(s[0], 160.0, d["q"], d["g"], False, s[1])
-    hy.predict_history(h, s[0], s[1], d, factors, least, into, np.zeros(1, STATE)[0])
+    nb.predict_history(h, s[0], s[1], d, factors, least, into, np.zeros(1, STATE)[0])
     rows = into[hy.FIRST :].reshape(5, hy.WIDTH)[: int(into[hy.COUNT])]
     np.testing.assert_allclose(rows[:, hy.W].sum(), 1.0, atol=1e-12)
     for factor in factors:
         assert rows[rows[:, hy.FACTOR] == factor, hy.W].sum() >= least / (1.0 + len(factors) * least) - 1e-12
-    np.testing.assert_allclose(hy.mean_factor(h, factors, least), (rows[:, hy.W] * rows[:, hy.FACTOR]).sum(), rtol=1e-9)
+    np.testing.assert_allclose(nb.mean_factor(h, factors, least), (rows[:, hy.W] * rows[:, hy.FACTOR]).sum(), rtol=1e-9)
 
 
 @settings(max_examples=40)

@@ -13,8 +13,9 @@ from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import OWN, Scratch
 from apss_fusion.association.weights import Pairs
 from apss_fusion.estimation.altitude import update_altitude
-from apss_fusion.estimation.history import SOURCES, clear_history, copy_history, mean_factor, start_bank
+from apss_fusion.estimation.history import SOURCES, clear_history, copy_history
 from apss_fusion.estimation.motion import process_noise
+from apss_fusion.estimation.noise_bank import mean_factor, start_bank
 from apss_fusion.estimation.rounding import probability, round_altitude, round_state, significant
 from apss_fusion.geodesy.wgs84 import moved
 from apss_fusion.kernels import Row, inline_kernel, lean_kernel, whole

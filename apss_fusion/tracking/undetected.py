@@ -31,13 +31,13 @@ from apss_fusion.estimation.history import (
     W,
     history_row,
     match_moments,
-    prior_of_factor,
     put_history,
     reduce_histories,
     write_histories,
 )
 from apss_fusion.estimation.measurement import gate_distance, update
 from apss_fusion.estimation.motion import STATE, predict
+from apss_fusion.estimation.noise_bank import prior_of_factor
 from apss_fusion.estimation.rounding import round_state
 from apss_fusion.geodesy.wgs84 import moved, nvectors, offset
 from apss_fusion.kernels import Row, lean_kernel, whole

@@ -22,8 +22,8 @@ from apss_fusion.association.edges import (
 from apss_fusion.association.pairs import find_pair
 from apss_fusion.association.scratch import OWN, Scratch
 from apss_fusion.association.weights import ATTRIBUTES, SOURCES, note_missing, reference, weigh
-from apss_fusion.estimation.history import predict_history
 from apss_fusion.estimation.motion import predict
+from apss_fusion.estimation.noise_bank import predict_history
 from apss_fusion.estimation.rounding import probability, significant
 from apss_fusion.geodesy.polygon import chance_inside_with
 from apss_fusion.geodesy.wgs84 import MEAN_RADIUS_M

@@ -8,18 +8,16 @@ distances of all that a detection measures. In a scan the nearest pair goes firs
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from benchmarks.rivals.plots import Floats, Plots
+from benchmarks.rivals.plots import Floats, Plots, options
 
 #: WGS 84: semi-major axis, m, and square of the eccentricity.
 _A_M, _E2 = 6_378_137.0, 6.69437999014e-3
@@ -163,14 +161,7 @@ def owners(plots: Plots, q: float, birth_speed_mps: float, delete_s: float, gate
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("plots", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--q", type=float, required=True, help="velocity noise density, m^2/s^3")
-    parser.add_argument("--birth-speed-mps", type=float, required=True, help="sigma of the speed of a new object")
-    parser.add_argument("--delete-s", type=float, required=True, help="silence after which a track ends")
-    parser.add_argument("--gate", type=float, default=0.99, help="probability of the gate")
-    a = parser.parse_args()
+    a = options(__doc__)
     plots = Plots.load(a.plots)
     start = time.process_time()
     found = owners(plots, a.q, a.birth_speed_mps, a.delete_s, a.gate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,3 +74,15 @@ def peak_mib() -> float:
     """The most memory that this process has had resident, without what its parent had when it was started."""
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """What the command line of a tracker of plots says."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plots", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--q", type=float, required=True, help="velocity noise density, m^2/s^3")
+    parser.add_argument("--birth-speed-mps", type=float, required=True, help="sigma of the speed of a new object")
+    parser.add_argument("--delete-s", type=float, required=True, help="silence after which a track ends")
+    parser.add_argument("--gate", type=float, default=0.99, help="probability of the gate")
+    return parser.parse_args()

@@ -13,14 +13,12 @@ latitude; velocities and covariances are scaled with it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +34,7 @@ from stonesoup.types.detection import Detection
 from stonesoup.types.state import GaussianState
 from stonesoup.updater.kalman import KalmanUpdater
 
-from benchmarks.rivals.plots import Floats, Plots
+from benchmarks.rivals.plots import Floats, Plots, options
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: WGS 84: semi-major axis, m, and eccentricity.
@@ -155,14 +153,7 @@ class Tracker:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("plots", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--q", type=float, required=True, help="velocity noise density, m^2/s^3")
-    parser.add_argument("--birth-speed-mps", type=float, required=True, help="sigma of the speed of a new object")
-    parser.add_argument("--delete-s", type=float, required=True, help="silence after which a track ends")
-    parser.add_argument("--gate", type=float, default=0.99, help="probability of the gate")
-    a = parser.parse_args()
+    a = options(__doc__)
     tracker = Tracker(Plots.load(a.plots), a.q, a.birth_speed_mps, a.delete_s, a.gate)
     start = time.process_time()
     tracker.run()

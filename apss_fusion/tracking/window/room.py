@@ -47,12 +47,6 @@ from apss_fusion.tracking.window.rows import (
 from apss_fusion.tracking.window.touches import nodes_for
 from apss_fusion.tracking.work import CELLS_A_TRACK, NEED_BANK, NEED_CELLS, Work
 
-_NO_LIMIT = 1 << 60
-#: A look that has left the window and is still in a record.
-_GONE = -2
-#: A window with this many looks that it has forgotten, and more of them than of the others, is packed.
-_FORGOTTEN = 4096
-
 
 class WindowRoom(Filter):
     """A `Filter` with the arrays of a window.

@@ -38,6 +38,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"estimation", "geodesy", "kernels", "model"},
     "smoothing": {"estimation", "evaluation", "geodesy", "kernels", "model", "outputs", "tracking"},
     "replay": {"feeds", "geodesy", "kernels", "model", "outputs", "tracking"},
+    "streaming": {
+        "association",
+        "estimation",
+        "feeds",
+        "geodesy",
+        "kernels",
+        "model",
+        "outputs",
+        "replay",
+        "tracking",
+    },
 }
 #: Rooms at the top of the house, which may import any other.
 ANY_ROOM = {"__init__", "cli", "warm"}

@@ -58,6 +58,9 @@ ENGINE_ROOMS = ("model", "geodesy", "estimation", "association", "tracking")
 NOT_IN_THE_ENGINE = {"faust", "kafka", "random", "secrets", "socket", "time"}
 CALLS_NOT_IN_THE_ENGINE = {"now", "utcnow", "today", "uuid1", "uuid4"}
 
+#: Libraries whose module has another name than what is installed.
+DISTRIBUTIONS = {"faust": "faust-streaming", "kafka": "kafka-python"}
+
 #: Outside libraries that a room must do without.
 NOT_IN_ROOM = {"estimation": {"h3"}, "association": {"datetime"}}
 
@@ -137,7 +140,8 @@ def test_every_import_is_a_declared_dependency() -> None:
         tree = parsed(path)
         for name in imports_of(tree):
             top = name.split(".")[0]
-            assert top in known or canonicalize_name(top) in known, f"{path}: {name}"
+            distribution = canonicalize_name(DISTRIBUTIONS.get(top, top))
+            assert top in known or distribution in known, f"{path}: {name}"
         statements: list[ast.stmt] = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         at_top[module_of(path)] = set(imports_of(ast.Module(statements, [])))
 

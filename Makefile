@@ -61,6 +61,18 @@ format: setup ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Folder of the broker that make kafka starts.
+KAFKA_DATA := build/kafka
+
+.PHONY: kafka
+kafka: $(BIN)/python ## start a Kafka broker on localhost:9092 from its jars (needs Java 17 and Maven), data in build/kafka
+	@address=$$($(BIN)/python deploy/kafka.py start $(KAFKA_DATA) --port 9092) && \
+	  echo "a broker runs in the background on $$address; make kafka-stop ends it"
+
+.PHONY: kafka-stop
+kafka-stop: $(BIN)/python ## end the broker that make kafka started; its data stays in build/kafka
+	@$(BIN)/python deploy/kafka.py stop $(KAFKA_DATA)
+
 .PHONY: check-late
 check-late: setup ## 1,000 random scenarios of late looks with restarts and budgets against the looks in order
 	$(BIN)/python tests/check_late.py 1000 0

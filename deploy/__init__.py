@@ -1,0 +1,1 @@
+"""How the project is run beside Kafka. Not part of the installed package."""

@@ -246,5 +246,6 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(tmp_path: Pat
     expected = {
         str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }
+    expected |= {f"apss_fusion/{path.relative_to(ROOT)}" for path in (ROOT / "topics").rglob("*") if path.is_file()}
     assert held == expected
     assert "apss_fusion/py.typed" in held

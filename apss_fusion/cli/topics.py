@@ -30,6 +30,12 @@ _Config = Annotated[
 ]
 
 
+@app.callback(invoke_without_command=True)
+def _one_of_them(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        raise CommandError(f"{NAME}: needs one of {', '.join(sorted(_names()))}; --help says more")
+
+
 @app.command("list", epilog="Example: apss-fusion topics list")
 def list_command(bootstrap: _Bootstrap = None, config: _Config = None) -> int:
     """List the topics, what is in them and how they are kept; with --bootstrap, also whether the cluster has them."""
@@ -75,6 +81,10 @@ def diff_command(bootstrap: _Bootstrap = None, config: _Config = None) -> int:
     for difference in differing:
         typer.echo(difference.text)
     return 1 if differing else 0
+
+
+def _names() -> list[str]:
+    return [command.name for command in app.registered_commands if command.name is not None]
 
 
 def _deployment(config: str | None, bootstrap: str | None) -> tuple[Settings, int]:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 NAME = "topics"
 HELP = "Make the topics of a deployment on its cluster, or see what differs. Nothing is ever deleted or made smaller."
 
-app = typer.Typer(
-    help=HELP, no_args_is_help=True, epilog="Example: apss-fusion topics apply --bootstrap localhost:9092"
-)
+app = typer.Typer(help=HELP, epilog="Example: apss-fusion topics apply --bootstrap localhost:9092")
 
 _Bootstrap = Annotated[
     str | None,
@@ -28,12 +26,6 @@ _Config = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE.toml", help="Settings of the deployment."),
 ]
-
-
-@app.callback(invoke_without_command=True)
-def _one_of_them(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        raise CommandError(f"{NAME}: needs one of {', '.join(sorted(_names()))}; --help says more")
 
 
 @app.command("list", epilog="Example: apss-fusion topics list")
@@ -81,10 +73,6 @@ def diff_command(bootstrap: _Bootstrap = None, config: _Config = None) -> int:
     for difference in differing:
         typer.echo(difference.text)
     return 1 if differing else 0
-
-
-def _names() -> list[str]:
-    return [command.name for command in app.registered_commands if command.name is not None]
 
 
 def _deployment(config: str | None, bootstrap: str | None) -> tuple[Settings, int]:

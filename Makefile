@@ -126,6 +126,10 @@ lock-rivals: setup ## write benchmarks/rivals/requirements.lock anew from requir
 schemas: setup ## write topics/schemas/ anew from the structs of apss_fusion/model/
 	$(BIN)/python -m apss_fusion.model.schemas
 
+.PHONY: asyncapi
+asyncapi: setup ## write topics/asyncapi.json anew from the data of topics/ and the schemas
+	$(BIN)/python -m apss_fusion.streaming.asyncapi
+
 # Versions and hashes only: no line of the lock may say where a package came from. UPGRADE=--upgrade takes newer ones.
 .PHONY: lock
 lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade: newest versions)

@@ -130,13 +130,18 @@ schemas: setup ## write topics/schemas/ anew from the structs of apss_fusion/mod
 asyncapi: setup ## write topics/asyncapi.json anew from the data of topics/ and the schemas
 	$(BIN)/python -m apss_fusion.streaming.asyncapi
 
-# Versions and hashes only: no line of the lock may say where a package came from. UPGRADE=--upgrade takes newer ones.
+# Versions and hashes only: no line of a lock may say where a package came from. UPGRADE=--upgrade takes newer ones.
+# The second lock is the image's: what builds and runs the project, in the versions of the first, and no extra.
 .PHONY: lock
-lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=--upgrade: newest versions)
+lock: setup ## write the two locks anew from pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/pip-compile --quiet $(UPGRADE) --all-extras --strip-extras --allow-unsafe --generate-hashes \
 	  --no-header --no-emit-options --output-file requirements.lock pyproject.toml
 	@grep -viE '://|^-|^# ' requirements.lock > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+	$(BIN)/pip-compile --quiet --build-deps-for wheel --constraint requirements.lock --strip-extras --allow-unsafe \
+	  --generate-hashes --no-annotate --no-header --no-emit-options --output-file requirements-runtime.lock pyproject.toml
+	@grep -viE '://|^-|^# ' requirements-runtime.lock > requirements-runtime.lock.new
+	@mv requirements-runtime.lock.new requirements-runtime.lock
 
 .PHONY: wheel-test
 wheel-test: setup ## run the tests against the built wheel instead of the checkout

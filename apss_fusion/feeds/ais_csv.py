@@ -31,7 +31,7 @@ from apss_fusion.feeds.ais_common import (
     static_report,
 )
 from apss_fusion.feeds.ais_csv_dialects import CRAFT_COLUMNS, DIALECTS, NEEDED_COLUMNS, REPORT_COLUMNS, Dialect
-from apss_fusion.feeds.base import Decoder, Item, Reject, lines
+from apss_fusion.feeds.base import MAX_LINE_BYTES, Decoder, Item, Reject, lines
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.model import Source
 
@@ -137,6 +137,18 @@ class AisCsv(Decoder):
             if item is not None:
                 yield item
 
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """A header and one row each; a row before any header stands alone."""
+        decoder = cls()
+        header: bytes | None = None
+        for _, record, cells in _rows(stream, cut=True):
+            if cells is not None and decoder._is_header(record, cells):
+                decoder._columns = _columns_of(cells)
+                header = record
+            elif record.strip():
+                yield record if header is None or len(record) > MAX_LINE_BYTES else b"%b\n%b" % (header, record)
+
     def _row(self, number: int, record: bytes, cells: list[str]) -> Item | None:
         """What becomes of a row; ``None`` for blank and comment lines and headers."""
         columns = self._columns
@@ -187,6 +199,8 @@ class AisCsv(Decoder):
         """What becomes of a row that has not the cells of the header, or not an identity."""
         if not record.strip():
             return None
+        if self._columns is not None and cells == self._columns.header:
+            return None
         columns = _columns_of(cells)
         if columns is not None:
             self._columns = columns
@@ -202,6 +216,16 @@ class AisCsv(Decoder):
         if len(cells) != count:
             return _reject(f"{len(cells)} fields where the header has {count}", None, number, record)
         return bad_mmsi(number, record, known.title("mmsi"))
+
+    def _is_header(self, record: bytes, cells: list[str]) -> bool:
+        """Whether a row would be taken for a header."""
+        if b"mmsi" not in record.lower() or _columns_of(cells) is None:
+            return False
+        known = self._columns
+        if known is None or len(cells) != len(known.header):
+            return True
+        craft = _craft_of(*known.craft([*cells, ""]))
+        return craft is None or craft.kind == "invalid"
 
     def _new_craft(self, key: tuple[str, ...]) -> Craft | None:
         if len(self._crafts) >= _CACHED:
@@ -297,9 +321,12 @@ def _split(line: bytes) -> list[str]:
         return []
 
 
-def _rows(stream: BinaryIO) -> Iterator[tuple[int, bytes, list[str] | None]]:
-    """Rows with the number of their first line, their bytes and their cells; ``None`` for what is no row."""
-    source = lines(stream)
+def _rows(stream: BinaryIO, cut: bool = False) -> Iterator[tuple[int, bytes, list[str] | None]]:
+    """Rows with the number of their first line, their bytes and their cells; ``None`` for what is no row.
+
+    Lines that are too long are `cut`, or have no bytes.
+    """
+    source = lines(stream, cut)
     #: Lines that were read as parts of a quoted field that turned out to be none.
     again: deque[tuple[int, bytes | None]] = deque()
     while True:
@@ -332,7 +359,7 @@ def _quoted(
         # The reader asks on while a quote is open.
         while len(more) < _MAX_QUOTED_LINES and (pair := again.popleft() if again else next(source, None)):
             more.append(pair)
-            if pair[1] is None:
+            if pair[1] is None or len(pair[1]) > MAX_LINE_BYTES:
                 break
             yield pair[1].decode("utf-8", "replace") + "\n"
         ended = False

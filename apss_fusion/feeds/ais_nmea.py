@@ -44,7 +44,7 @@ from apss_fusion.feeds.ais_payload import (
     ship_position,
     static_message,
 )
-from apss_fusion.feeds.ais_pghp import REACH, Stamps, StampsState
+from apss_fusion.feeds.ais_pghp import KEPT_LINES, REACH, Stamps, StampsState
 from apss_fusion.feeds.ais_sentences import (
     CHECK_FIELDS,
     NO_TAG,
@@ -130,6 +130,18 @@ class AisNmea(Decoder):
     def recognises(cls, head: bytes) -> bool:
         """Whether a line begins with an AIS sentence, after a tag block or not."""
         return _RECOGNISED.search(head.removeprefix(_BYTE_ORDER_MARK)) is not None
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """Lines; after the last one, where lines may still wait for ``$PGHP`` lines, blank ones that end that."""
+        count = last_pghp = 0
+        for count, line in lines(stream, cut=True):
+            # How far lines stand apart counts, so that blank ones are needed too.
+            yield line or b"\n"
+            if line is not None and line.startswith(b"$PGHP"):
+                last_pghp = count
+        if 0 < count <= REACH or (last_pghp and count - last_pghp <= KEPT_LINES):
+            yield b"\n" * REACH
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item a message, or line that is none; messages that miss a sentence come last, a dead letter a line."""

@@ -13,7 +13,7 @@ from apss_fusion.feeds.ais_sentences import HEX_BYTES, station_of, time_us_of, x
 #: How far a message and its line stand apart at most. In exactEarth's recordings 97 % are within these many lines.
 REACH = 16
 #: How long a line waits for a message whose later sentences are late.
-_KEPT_LINES = 64
+KEPT_LINES = 64
 #: With so many lines in so many, all messages around are announced by one.
 _DENSE, _DENSE_LINES = 8, 32
 
@@ -78,14 +78,14 @@ class Stamps:
         """Take in the line of that count, if it is a good ``$PGHP`` line."""
         stamp = parse_pghp(line, count)
         if stamp is not None:
-            while self._unclaimed and count - (oldest := next(iter(self._unclaimed))) > _KEPT_LINES:
+            while self._unclaimed and count - (oldest := next(iter(self._unclaimed))) > KEPT_LINES:
                 del self._unclaimed[oldest]
             self._unclaimed[count] = stamp
             self._recent.append(count)
 
     def near(self, count: int) -> bool:
         """Whether the line of that count may be one whose ``$PGHP`` line is still to come."""
-        return count <= REACH or (bool(self._recent) and count - self._recent[-1] <= _KEPT_LINES)
+        return count <= REACH or (bool(self._recent) and count - self._recent[-1] <= KEPT_LINES)
 
     def dense(self, count: int) -> bool:
         """Whether messages around the line of that count have ``$PGHP`` lines as a rule."""

@@ -22,7 +22,7 @@ from apss_fusion.feeds.aviation import utc
 from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.until_fault import UntilFault
-from apss_fusion.feeds.whole_json import parse, problem, read_whole
+from apss_fusion.feeds.whole_json import element_pieces, parse, problem, read_whole
 from apss_fusion.geodesy.wgs84 import ECCENTRICITY_SQ, SEMI_MAJOR_M
 from apss_fusion.model import Detection, Look, Source
 
@@ -91,6 +91,13 @@ class Autoferry(Decoder):
             return False
         keys = set(re.findall(rb'"(\w+)"\s*:', head.split(b"}", 1)[0]))
         return {b"sensorID", b"ownshipPosition", b"time", b"measurement"} <= keys
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """An array of one element each."""
+        source = UntilFault(stream)
+        yield from element_pieces(parse(read_whole(source)), b"[", b"]")
+        source.check()
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item an element, after those of its bad detections."""

@@ -14,6 +14,7 @@ from typing import BinaryIO, ClassVar
 
 from msgspec import Struct
 
+from apss_fusion.feeds.until_fault import UntilFault
 from apss_fusion.model import Look, Source
 
 #: Longest line that is read whole; the rest of a longer one is skipped and the line becomes a dead letter.
@@ -81,6 +82,24 @@ class Decoder:
         """All items of a decompressed binary stream. Raises nothing because of data; errors of reading pass through."""
         raise NotImplementedError
 
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """An input cut into the smallest records that stand alone, each in the form of a small input of the format.
+
+        One decoder that is given all pieces in order, each as an input of its own and with `more_follows` where it has
+        that, finds what it finds in the whole: the same looks in the same order, and as many of every other item. Only
+        what a decoder gives up at the end of an input goes on waiting for the next piece.
+
+        Here the input is one piece, which is what formats need whose records make a look together wherever they stand.
+        An input without content has no piece. Raises nothing because of data; an error of reading passes through, after
+        the pieces of what was read before it.
+        """
+        source = UntilFault(stream)
+        data = b"".join(iter(lambda: source.read(2**20), b""))
+        if data.strip():
+            yield data
+        source.check()
+
     def state(self) -> bytes:
         """What a later input of this format needs from this one (unfinished messages, names by identity)."""
         return b""
@@ -89,10 +108,10 @@ class Decoder:
         """Take up the state of an earlier decoder of this format."""
 
 
-def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+def lines(stream: BinaryIO, cut: bool = False) -> Iterator[tuple[int, bytes | None]]:
     r"""Lines of a stream with their numbers from 1, without line ends (``\\n``, ``\\r\\n`` or ``\\r`` alike).
 
-    A line longer than `MAX_LINE_BYTES` comes as None. Memory stays bounded by that length.
+    A line longer than `MAX_LINE_BYTES` comes as None or, with `cut`, as one byte more than those. Memory stays bounded.
     """
     number = 0
     rest = b""
@@ -108,16 +127,23 @@ def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         if not too_long:
             rest += first
             too_long = len(rest) > MAX_LINE_BYTES
-        if too_long:
-            rest = b""
+            if too_long:
+                rest = rest[: MAX_LINE_BYTES + 1] if cut else b""
         if not more:
             continue
         number += 1
-        yield number, None if too_long else rest
+        yield number, None if too_long and not cut else rest
         too_long = False
         for line in more[:-1]:
             number += 1
             yield number, line
         rest = more[-1]
     if rest or too_long:
-        yield number + 1, None if too_long else rest
+        yield number + 1, None if too_long and not cut else rest
+
+
+def line_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a stream that are not blank, without line ends, as pieces of an input whose lines stand alone."""
+    for _, line in lines(stream, cut=True):
+        if line and line.strip():
+            yield line

@@ -24,7 +24,10 @@ _BLOCK_BYTES = 2**16
 
 
 class Damage(Struct, frozen=True):
-    """Bytes that are no packet, up to the next packet or the end: why, and their beginning."""
+    """Bytes that are no packet, up to the next packet or the end: why, and their beginning.
+
+    The beginning alone is damage too: no packet is found in it.
+    """
 
     reason: str
     record: bytes
@@ -57,10 +60,10 @@ def packets(stream: BinaryIO) -> Iterator[bytes | Damage]:
             reason = "the segments do not fill the packet"
         else:
             reason = f"the packet is cut short: {window.size} of {size} bytes"
-        record = window.data[window.at : window.at + 4096]
+        record, start = window.data[window.at : window.at + 4096], window.place
         window.at += 1
         _find_packet(window)
-        yield Damage(reason, record)
+        yield Damage(reason, record[: window.place - start])
 
 
 class _Window:
@@ -69,8 +72,14 @@ class _Window:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._ended = False
+        self._passed = 0
         self.data = b""
         self.at = 0
+
+    @property
+    def place(self) -> int:
+        """How many bytes of the stream lie before."""
+        return self._passed + self.at
 
     @property
     def size(self) -> int:
@@ -85,6 +94,7 @@ class _Window:
                 blocks.append(block)
                 missing -= len(block)
             self._ended = missing > 0
+            self._passed += self.at
             self.data, self.at = b"".join(blocks), 0
         return self.size >= size
 

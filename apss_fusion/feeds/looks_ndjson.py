@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 import msgspec
 from msgspec import Struct
 
-from apss_fusion.feeds.base import Decoder, Item, Reject, lines
+from apss_fusion.feeds.base import Decoder, Item, Reject, line_pieces, lines
 from apss_fusion.feeds.whole_json import problem
 from apss_fusion.model import Detection, Look, Source
 
@@ -58,6 +58,11 @@ class Looks(Decoder):
         if len(heads) != 1 or _LONG_LOOK.match(heads[0]) is None:
             return False
         return b'"source_id"' in heads[0] and b'"track_id"' not in heads[0]
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """Lines."""
+        return line_pieces(stream)
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """The look of each line, after its bad detections; blank lines are no records."""

@@ -34,7 +34,7 @@ from apss_fusion.feeds.aviation import (
     speed_sigma_mps,
     utc,
 )
-from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject, Used, lines
+from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject, Used, line_pieces, lines
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.until_fault import UntilFault
 from apss_fusion.feeds.whole_json import problem
@@ -130,6 +130,11 @@ class ModeS(Decoder):
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue
         return False
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """Lines."""
+        return line_pieces(stream)
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item a line; blank lines are no records."""

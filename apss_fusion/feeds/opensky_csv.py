@@ -25,10 +25,10 @@ from apss_fusion.feeds.aviation import (
     is_position,
     utc,
 )
-from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject, lines
+from apss_fusion.feeds.base import MAX_LINE_BYTES, Decoder, Ignored, Item, Reject, lines
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.until_fault import UntilFault
-from apss_fusion.feeds.whole_json import Rejoined, parse, problem, read_whole
+from apss_fusion.feeds.whole_json import Rejoined, element_pieces, parse, problem, read_whole
 from apss_fusion.model import AltDatum, Detection, Look, Source
 
 #: Aircraft whose last position is remembered.
@@ -74,6 +74,8 @@ class OpenSky(Decoder):
     def __init__(self) -> None:
         #: By aircraft: time, latitude and longitude of the last position.
         self._last: dict[str, tuple[float, float, float]] = {}
+        #: The last header, as it was written and its columns: pieces repeat it.
+        self._header: tuple[bytes, list[str]] = b"", []
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -87,7 +89,14 @@ class OpenSky(Decoder):
         """One item a row or element; headers and blank lines are no records."""
         head = stream.read(2**16)
         whole = Rejoined(head, stream)
-        yield from self._api(whole) if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else self._csv(whole)
+        yield from self._api(whole) if _is_api(head) else self._csv(whole)
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """A header and one row each, or the object of the API with one state."""
+        head = stream.read(2**16)
+        whole = Rejoined(head, stream)
+        return _api_pieces(whole) if _is_api(head) else _csv_pieces(whole)
 
     def state(self) -> bytes:
         """The last position of each aircraft."""
@@ -105,12 +114,16 @@ class OpenSky(Decoder):
                 continue
             if not line.strip():
                 continue
+            if line == self._header[0]:
+                columns = self._header[1]
+                continue
             fields = _fields(line.removeprefix(b"\xef\xbb\xbf"))
             if set(_NEEDED) <= set(fields):
                 columns = fields
+                self._header = line, fields
                 continue
             if not columns:
-                columns = _COLUMNS + ("",) * (len(fields) - len(_COLUMNS))
+                columns = _columns_of(len(fields))
             if len(fields) != len(columns):
                 yield Reject(f"{len(columns)} columns expected, {len(fields)} found", None, number, line)
                 continue
@@ -188,6 +201,41 @@ class OpenSky(Decoder):
         if len(self._last) > MAX_AIRCRAFT:
             del self._last[next(iter(self._last))]
         return known
+
+
+def _is_api(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def _columns_of(count: int) -> tuple[str, ...]:
+    """The columns of a file without a header, whose first row has so many."""
+    return _COLUMNS + ("",) * (count - len(_COLUMNS))
+
+
+def _csv_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    header = b""
+    for _, line in lines(stream, cut=True):
+        if line is None or not line.strip():
+            continue
+        if len(line) > MAX_LINE_BYTES:
+            # Whatever it begins with, it stays a line.
+            yield b"," + line
+            continue
+        text = line.removeprefix(b"\xef\xbb\xbf")
+        if _NEEDED[-1].encode() in text and set(_NEEDED) <= set(_fields(text)):
+            header = text
+            continue
+        if not header:
+            header = ",".join(_columns_of(len(_fields(text)))).encode()
+        yield b"%b\n%b" % (header, line)
+
+
+def _api_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    source = UntilFault(stream)
+    document = parse(read_whole(source), ("states",))
+    time = document.beside.get("time", b"null")
+    yield from element_pieces(document, b'{"time":%b,"states":[' % time, b"]}", ("states",))
+    source.check()
 
 
 class _UnusableError(ValueError):

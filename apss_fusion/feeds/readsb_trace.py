@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, BinaryIO, ClassVar, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, structs
 
 from apss_fusion.feeds.aviation import (
     FOOT_M,
@@ -33,7 +33,7 @@ from apss_fusion.feeds.aviation import (
 from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.until_fault import UntilFault
-from apss_fusion.feeds.whole_json import Document, parse, problem, read_whole
+from apss_fusion.feeds.whole_json import Document, element_pieces, parse, problem, read_whole
 from apss_fusion.model import AltDatum, Detection, Look, Source
 
 #: Aircraft whose last position is remembered.
@@ -102,6 +102,7 @@ class _Aircraft(_Details):
 
 
 _T = TypeVar("_T")
+_ARRAYS = ("trace", "aircraft")
 _STALE, _NEW_LEG, _GEOMETRIC_ALTITUDE = 1, 2, 8
 _ROW = msgspec.json.Decoder(_Row)
 _AIRCRAFT = msgspec.json.Decoder(_Aircraft)
@@ -137,10 +138,23 @@ class Readsb(Decoder):
             return _TRACE_ARRAY.search(head) is not None
         return _NOW_HEAD.match(head) is not None and _AIRCRAFT_ARRAY.search(head) is not None
 
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """The object with one row or aircraft each; a row gets what an earlier one has told of the flight."""
+        source = UntilFault(stream)
+        document = parse(read_whole(source), _ARRAYS)
+        key = "trace" if "icao" in document.beside else "aircraft"
+        kept = {name: document.beside[name] for name in ("icao", "timestamp", "now") if name in document.beside}
+        before = msgspec.json.encode(kept)[:-1] + (b"," if kept else b"") + b'"%b":[' % key.encode()
+        if key == "trace":
+            document = structs.replace(document, elements=list(_told(document.elements)))
+        yield from element_pieces(document, before, b"]}", _ARRAYS)
+        source.check()
+
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item an element of the array."""
         source = UntilFault(stream)
-        document = parse(read_whole(source), ("trace", "aircraft"))
+        document = parse(read_whole(source), _ARRAYS)
         yield from self._trace(document) if "icao" in document.beside else self._list(document)
         if document.broken:
             yield document.broken
@@ -209,6 +223,28 @@ class Readsb(Decoder):
         if len(self._last) > MAX_AIRCRAFT:
             del self._last[next(iter(self._last))]
         return known
+
+
+def _told(rows: list[Raw]) -> Iterator[Raw]:
+    """Rows of a trace, those without details with the ones that hold for them."""
+    place = _Row.__struct_fields__.index("details")
+    fill = [Raw(value) for value in (*(b"null",) * 6, b"0", b"null")]
+    told = _Details()
+    for raw in rows:
+        try:
+            row = _ROW.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            yield raw
+            continue
+        if row.details or row.flags & _NEW_LEG:
+            told = row.details or _Details()
+        elif told != _Details():
+            values = msgspec.json.decode(raw, type=list[Raw])
+            values += fill[len(values) :]
+            # Where the nose points is told of its own row only.
+            values[place : place + 1] = [Raw(msgspec.json.encode(structs.replace(told, true_heading=None)))]
+            raw = Raw(msgspec.json.encode(values))
+        yield raw
 
 
 def _row_look(address: str, time: datetime, row: _Row, details: _Details) -> Look:

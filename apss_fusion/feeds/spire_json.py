@@ -35,9 +35,9 @@ from apss_fusion.feeds.ais_common import (
 )
 from apss_fusion.feeds.ais_payload import DISTRESS_ACTIVE, OTHER_TYPES, POSITION_TYPES, STATIC_TYPES
 from apss_fusion.feeds.ais_times import iso_moment
-from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject, Used, lines
+from apss_fusion.feeds.base import MAX_LINE_BYTES, Decoder, Ignored, Item, Reject, Used, lines
 from apss_fusion.feeds.identity import content_id
-from apss_fusion.feeds.whole_json import Rejoined, parse, problem, read_whole
+from apss_fusion.feeds.whole_json import Rejoined, element_pieces, parse, problem, read_whole
 from apss_fusion.model import Source
 
 _STATE_VERSION = 1
@@ -117,6 +117,26 @@ class SpireAis(Decoder):
         """Whether it begins as JSON does and its first object or page names the fields of a message."""
         head = head[:_HEAD].removeprefix(_BYTE_ORDER_MARK).lstrip()
         return head.startswith((b"{", b"[")) and all(key.search(head) for key in _KEYS)
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """Arrays of one message each, of a document or of pages; else lines."""
+        head = stream.read(_HEAD)
+        rejoined = Rejoined(head, stream)
+        page = _page_is_first(head)
+        if _is_document(head, page):
+            yield from _document_pieces(read_whole(rejoined), page)
+            return
+        for _, line in lines(rejoined, cut=True):
+            text = (line or b"").removeprefix(_BYTE_ORDER_MARK).strip()
+            is_page = _page_is_first(text)
+            if len(line or b"") > MAX_LINE_BYTES or text.startswith(b"[") or (is_page and not page):
+                # Alone, what is no message here would be a document: it is to stay none.
+                yield b"[," + text
+            elif is_page:
+                yield from _document_pieces(text, page)
+            elif text:
+                yield text
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item a message."""
@@ -224,6 +244,11 @@ def _page_is_first(head: bytes) -> bool:
     """Whether this begins with a page of messages, not with a message."""
     match = _PAGE.search(head)
     return match is not None and match[1] is not None
+
+
+def _document_pieces(data: bytes, page: bool) -> Iterator[bytes]:
+    """Arrays of one message each of a document or page."""
+    return element_pieces(parse(data, ("data",) if page else ()), b"[", b"]")
 
 
 def _is_document(head: bytes, page: bool) -> bool:

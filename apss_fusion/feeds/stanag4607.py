@@ -70,6 +70,8 @@ from apss_fusion.model import Look, Source
 MAX_MISSIONS = 128
 MAX_JOBS = 1024
 
+#: Packets of one dwell that are kept together in a piece; a dwell of more of them is not heard of.
+_MAX_PIECE_BYTES = 4 * MAX_PACKET_BYTES
 _LIMITS = DecodeLimits(max_packet_size=MAX_PACKET_BYTES, max_segments=MAX_SEGMENTS)
 _Mission = tuple[bytes, int]
 _Job = tuple[bytes, int, int]
@@ -128,6 +130,28 @@ class Stanag4607(Decoder):
     def recognises(cls, head: bytes) -> bool:
         """Whether a packet header and the header of a segment of the standard come first."""
         return starts_with_packet(head)
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """Packets, one each; those over which a dwell is split, and what lies between them, are one."""
+        decoder = cls()
+        source = UntilFault(stream)
+        piece, dwell_id = b"", ""
+        for packet in packets(source):
+            if isinstance(packet, Damage):
+                yield packet.record
+                continue
+            dwells, _, _ = decoder._decode(packet, 0)
+            ends = not dwell_id or (dwells and dwells[0].dwell_id != dwell_id)
+            if piece and (ends or len(piece) + len(packet) > _MAX_PIECE_BYTES):
+                yield piece
+                piece = b""
+            piece += packet
+            if dwells:
+                dwell_id = dwells[-1].dwell_id
+        if piece:
+            yield piece
+        source.check()
 
     def state(self) -> bytes:
         """The missions (their dates) and job definitions that later packets refer to."""

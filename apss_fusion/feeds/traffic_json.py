@@ -27,7 +27,7 @@ from apss_fusion.feeds.aviation import (
 from apss_fusion.feeds.base import Decoder, Ignored, Item, Reject
 from apss_fusion.feeds.identity import content_id
 from apss_fusion.feeds.until_fault import UntilFault
-from apss_fusion.feeds.whole_json import parse, problem, read_whole
+from apss_fusion.feeds.whole_json import element_pieces, parse, problem, read_whole
 from apss_fusion.model import AltDatum, Detection, Look, Source
 
 _Feet = Annotated[float, Meta(ge=MIN_ALTITUDE_M / FOOT_M, le=MAX_ALTITUDE_M / FOOT_M)]
@@ -75,6 +75,13 @@ class Traffic(Decoder):
         match = _HEAD.match(head.removeprefix(b"\xef\xbb\xbf"))
         keys = set(re.findall(rb'"(\w+)"\s*:', match[1])) if match else set()
         return {b"timestamp", b"icao24", b"latitude", b"longitude"} <= keys
+
+    @classmethod
+    def pieces(cls, stream: BinaryIO) -> Iterator[bytes]:
+        """An array of one element each."""
+        source = UntilFault(stream)
+        yield from element_pieces(parse(read_whole(source)), b"[", b"]")
+        source.check()
 
     def items(self, stream: BinaryIO) -> Iterator[Item]:
         """One item an element."""

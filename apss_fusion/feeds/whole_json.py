@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from io import BytesIO
 from typing import BinaryIO
 
@@ -78,6 +79,22 @@ def parse(data: bytes, keys: tuple[str, ...] = ()) -> Document:
         return Document([], {}, Reject(f"no array of the name {' or '.join(keys)}", keys[0], None, data[:_EXCERPT]))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return _salvaged(data, keys, problem(error)[0])
+
+
+def element_pieces(document: Document, before: bytes, after: bytes, keys: tuple[str, ...] = ()) -> Iterator[bytes]:
+    """The elements of a document parsed with `keys`, each between `before` and `after` as a document of its own.
+
+    Where the document is broken, what the last piece holds is broken too: one dead letter.
+    """
+    for element in document.elements:
+        yield before + element + after
+    if document.broken is None:
+        return
+    record = document.broken.record or b""
+    given = before + (record.encode() if isinstance(record, str) else record)
+    alone = parse(given, keys)
+    # The rest of a document may be sound without what stood before it: with a comma in front it is not.
+    yield given if alone.broken is not None and not alone.elements else before + b"," + given[len(before) :]
 
 
 def _salvaged(data: bytes, keys: tuple[str, ...], reason: str) -> Document:

@@ -80,6 +80,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     #: File of the register of sources, and of the regions; none: the built-in sources, one region.
     sources: str | None = None
     regions: str | None = None
+    #: Formats whose feeds are read here; all that there are where None. Their built-in sources, and the register, say how
+    #: late looks may come, and so how much the engines have to remember.
+    formats: tuple[str, ...] | None = None
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
     worker: Worker = Worker()
@@ -142,7 +145,7 @@ def _override(values: dict[str, Any], variable: str, text: str) -> None:
     words = variable.removeprefix(_ENVIRONMENT).lower()
     for f in msgspec.structs.fields(Settings):
         if f.name == words and f.name != "engine" and not isinstance(f.default, Struct):
-            values[f.name] = text
+            values[f.name] = text.split(",") if f.name == "formats" else text
             return
         if words.startswith(f.name + "_") and isinstance(f.default, Struct):
             _set(values.setdefault(f.name, {}), type(f.default), words.removeprefix(f.name + "_"), variable, text)

@@ -1,0 +1,215 @@
+"""The Faust app: agents that decode feeds and fuse looks, one lane a partition.
+
+What a chunk gives, what it has changed and how far it reaches is safe before its input is acknowledged; any error ends
+the process, and the supervisor starts another, which goes on from the state. Nothing is retried in the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Collection
+from typing import Any
+
+import faust
+from aiokafka.producer import sender
+from faust.types import TP
+
+from apss_fusion.streaming import recovery, transport
+from apss_fusion.streaming.batches import producer_options
+from apss_fusion.streaming.changelog import replay
+from apss_fusion.streaming.clients import aiokafka_options, faust_credentials
+from apss_fusion.streaming.decode_lane import DecodeLane, lanes_readers
+from apss_fusion.streaming.deployment import Deployment, formats_of
+from apss_fusion.streaming.fail_points import fail_point
+from apss_fusion.streaming.fuse_lane import FuseLane
+from apss_fusion.streaming.lanes import Lane
+from apss_fusion.streaming.metrics import Metrics
+
+_LOG = logging.getLogger(__name__)
+#: aiokafka waits so long between two transactions of a producer, s; its own 0.02 is most of a transaction's time.
+_TRANSACTION_BACKOFF_S = 0.002
+#: How often the watchdog looks, s.
+_WATCH_S = 1.0
+#: Exit status of a process that ends itself because of an error.
+FAILED = 70
+
+
+class FusionApp(faust.App):  # type: ignore[misc]
+    """A worker's app. `take_over` and `start_of` are called by the recovery and the transport."""
+
+    deployment: Deployment
+    metrics: Metrics
+
+    def prepare(self, deployment: Deployment) -> None:
+        """Say what this worker works with; before it is started."""
+        self.deployment = deployment
+        self.settings = deployment.settings
+        self.metrics = Metrics()
+        self.options = aiokafka_options(self.settings)
+        self.lanes: dict[tuple[str, int], Lane] = {}
+        #: Whether all partitions are taken over.
+        self.is_recovered = False
+        self._healthy_s = time.monotonic()
+        self._done_before = -1
+
+    # ------------------------------------------------------------------ partitions
+
+    def start_of(self, topic: str, partition: int) -> int | None:
+        """The offset from which a partition is to be read; None: its beginning."""
+        return self.lanes[topic, partition].work.start
+
+    async def take_over(self, partitions: Collection[Any]) -> None:
+        """Give up what is no longer ours, and make the state of these partitions ours."""
+        self.is_recovered = False
+        self._healthy_s = time.monotonic()
+        mine = {(tp.topic, tp.partition) for tp in partitions}
+        for place in self.lanes.keys() - mine:
+            await self.lanes.pop(place).close()
+        looks = self.settings.topic("looks")
+        new = sorted(mine - self.lanes.keys())
+        decoding = [self._decode_lane(*place) for place in new if place[0] != looks]
+        fusing = [self._fuse_lane(partition) for topic, partition in new if topic == looks]
+        fail_point("taking_over")
+        await replay(self.options, self.settings.topic("decode-changelog"), lanes_readers(decoding))
+        works: list[DecodeLane | FuseLane] = [*decoding, *fusing]
+        await asyncio.gather(*(work.take_over() for work in works))
+        for work in works:
+            self.lanes[work.topic, work.partition] = self._lane(work)
+        counts: dict[str, int] = {}
+        for topic, _ in self.lanes:
+            counts[topic] = counts.get(topic, 0) + 1
+        self.metrics.partitions.clear()
+        for topic, count in counts.items():
+            self.metrics.partitions.labels(topic).set(count)
+        _LOG.info("has %d partitions, %d of them new, %d of looks", len(mine), len(new), counts.get(looks, 0))
+        self.is_recovered = True
+
+    def _decode_lane(self, topic: str, partition: int) -> DecodeLane:
+        return DecodeLane(
+            self.settings, self.deployment.regions, self.producer._producer, self.metrics, topic, partition
+        )
+
+    def _fuse_lane(self, partition: int) -> FuseLane:
+        return FuseLane(self.deployment, self.options, self.metrics, partition)
+
+    def _lane(self, work: DecodeLane | FuseLane) -> Lane:
+        return Lane(work, lambda: int(self.consumer_generation_id), self.settings.worker.most_records, self.die)
+
+    async def settle(self) -> None:
+        """Let chunks under way end, and keep decoders' states, before partitions are given back."""
+        for lane in list(self.lanes.values()):
+            await lane.rest()
+            if isinstance(lane.work, DecodeLane):
+                await lane.work.keep()
+
+    # ------------------------------------------------------------------ health
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether the group has given partitions to this worker."""
+        return bool(self.lanes)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this worker has partitions, with their states, and gets on with them."""
+        return self.is_recovered and self.has_partitions and not self.rebalancing
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether this worker has been ready, or getting ready, not too long ago."""
+        return time.monotonic() - self._healthy_s <= self.settings.worker.stuck_s
+
+    async def die(self, error: BaseException) -> None:
+        """End the process: in order if that works, but end it. Faust's orderly stop can hang for ever."""
+        deadline = threading.Timer(self.settings.worker.stop_s, os._exit, (FAILED,))
+        deadline.daemon = True
+        deadline.start()
+        await self.crash(error)
+
+    async def watch(self) -> None:
+        """End a worker that is up and idle for the wrong reason, which is worse than a dead one.
+
+        Seen: a broker just back from a crash names no topics for a moment; the group's leader then assigns nothing to
+        anybody, for ever, and all say that they are ready.
+        """
+        for (topic, partition), lane in self.lanes.items():
+            lag = self._lag(topic, partition, lane)
+            if lag is not None:
+                self.metrics.lag.labels(topic, str(partition)).set(lag)
+        done = sum(lane.done for lane in self.lanes.values())
+        waiting = any(lane.waiting for lane in self.lanes.values())
+        if self.is_ready and (done != self._done_before or not waiting):
+            self._healthy_s, self._done_before = time.monotonic(), done
+        elif not self.is_healthy:
+            what = "a chunk does not end" if self.lanes else "there are no partitions for it"
+            _LOG.error("stuck for %g s: %s", self.settings.worker.stuck_s, what)
+            await self.die(RuntimeError("stuck"))
+
+    def _lag(self, topic: str, partition: int, lane: Lane) -> int | None:
+        """Records between what is done and the end of a partition, None where the end is not known yet."""
+        end = self.consumer.highwater(TP(topic, partition))
+        start = lane.work.start
+        return None if end is None else max(end - (start or 0), 0)
+
+
+def make_app(deployment: Deployment) -> FusionApp:
+    """The app of a worker, to be run by `faust.Worker`."""
+    settings = deployment.settings
+    transport.install()
+    recovery.install()
+    sender.BACKOFF_OVERRIDE = _TRANSACTION_BACKOFF_S
+    options = producer_options()
+    app = FusionApp(
+        settings.topics.prefix + settings.worker.group,
+        broker=";".join(f"{transport.SCHEME}://{server}" for server in settings.servers),
+        broker_credentials=faust_credentials(settings),
+        broker_client_id=aiokafka_options(settings)["client_id"],
+        broker_session_timeout=settings.kafka.session_timeout_s,
+        broker_heartbeat_interval=settings.kafka.session_timeout_s / 6.0,
+        broker_request_timeout=max(settings.kafka.request_timeout_s, settings.kafka.session_timeout_s),
+        broker_commit_interval=1.0,
+        broker_max_poll_records=4 * transport.MOST_RECORDS,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=8 * 2**20,
+        producer_max_batch_size=options["max_batch_size"],
+        producer_max_request_size=options["max_request_size"],
+        TableManager=recovery.LossSafeTableManager,
+        # Topics are applied beforehand, by whoever may.
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        # Done by `settle`, which does not wait for what has not begun.
+        stream_wait_empty=False,
+        store="memory://",
+        web_enabled=False,
+    )
+    app.prepare(deployment)
+    names = [settings.topic(f"feeds.{name}") for name in formats_of(settings)]
+    source = app.topic(*names, settings.topic("looks"), schema=transport.ChunkSchema())
+
+    @app.agent(source, name="lanes")
+    async def lanes(stream: Any) -> None:
+        """Hand chunks to the lanes of their partitions."""
+        # noack: an exception must not acknowledge the chunk.
+        async for event in stream.noack().events():
+            message = event.message
+            event.lane_stream = stream
+            lane = app.lanes.get((message.topic, message.partition))
+            if lane is not None:
+                await lane.put(event)
+
+    @app.timer(_WATCH_S)
+    async def watchdog() -> None:
+        """See that the worker gets on."""
+        await app.watch()
+
+    @app.on_partitions_revoked.connect
+    async def settle(sender: Any, revoked: Any, **kwargs: Any) -> None:
+        """Before partitions are given back."""
+        await app.settle()
+
+    return app

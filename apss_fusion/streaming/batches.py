@@ -1,0 +1,84 @@
+"""Records for several partitions, put together as Kafka's record batches and sent in their order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from apss_fusion.streaming.headers import Headers
+
+#: The largest record, and so the largest batch, that any topic of ours takes (`max.message.bytes`).
+MOST_RECORD_BYTES = 8 * 2**20
+#: Of more records than one, a batch is no larger than this: every topic takes it.
+_BATCH_BYTES = 900_000
+#: What a batch has beside its records.
+_OVERHEAD_BYTES = 4096
+
+
+class RecordTooLargeError(ValueError):
+    """A record that no topic takes; the message says how large it is."""
+
+
+def producer_options() -> dict[str, Any]:
+    """What every producer of ours is told beside how to reach the cluster."""
+    return {
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_batch_size": MOST_RECORD_BYTES - _OVERHEAD_BYTES,
+        "max_request_size": 4 * MOST_RECORD_BYTES,
+    }
+
+
+class Batches:
+    """Records on their way, by topic and partition. An instance is filled, sent once, and done with."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._batches: dict[tuple[str, int], list[Any]] = {}
+
+    def add(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | memoryview | None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Add a record; a value of None is a tombstone. `RecordTooLargeError` where no topic takes it."""
+        batches = self._batches.get((topic, partition))
+        if batches is None:
+            batches = self._batches[topic, partition] = [self._producer.create_batch()]
+        batch = batches[-1]
+        size = batch.size()
+        room = size + (len(value) if value is not None else 0) < _BATCH_BYTES or batch.record_count() == 0
+        if not room:
+            batch = self._producer.create_batch()
+        if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers or []) is None:
+            # append() drops what has no place without a word.
+            raise RecordTooLargeError(f"{len(value or b''):,} bytes are too many for a record")
+        if not room:
+            batches.append(batch)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that there are records for."""
+        return list(dict.fromkeys(topic for topic, _ in self._batches))
+
+    async def begin(self, only: Sequence[str] | None = None) -> list[asyncio.Future[Any]]:
+        """Hand all batches of these topics (None: all) to the producer; the brokers' answers, to be awaited."""
+        answers = []
+        for (topic, partition), batches in self._batches.items():
+            if only is None or topic in only:
+                for batch in batches:
+                    if batch.record_count():
+                        batch.close()
+                        answers.append(await self._producer.send_batch(batch, topic, partition=partition))
+        return answers
+
+    async def send(self) -> None:
+        """Send all; returns when the brokers have them all, raises what went wrong with the first that they have not."""
+        await asyncio.gather(*await self.begin())

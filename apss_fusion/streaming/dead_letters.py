@@ -1,0 +1,48 @@
+"""What could not be used of a partition, on its way to the topic of dead letters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from apss_fusion.feeds.base import Reject
+from apss_fusion.feeds.reading import dead_letter
+from apss_fusion.replay.pipeline_lines import utc_text
+from apss_fusion.streaming.batches import Batches
+from apss_fusion.streaming.headers import DEAD_LETTER, constant_headers, event_headers, event_source
+from apss_fusion.streaming.metrics import Metrics
+from apss_fusion.streaming.settings import Settings
+
+
+class DeadLetterBox:
+    """Makes the dead letters of one partition. Its id and key are the place of the record, so a repeat is known as one."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, topic: str, partition: int) -> None:
+        self._to = settings.topic("deadletters")
+        self._metrics = metrics
+        self._topic, self._partition = topic, partition
+        self._constant = constant_headers(DEAD_LETTER, event_source(settings.worker.group))
+
+    def put(self, batches: Batches, record: Any, reject: Reject) -> None:
+        """Add the dead letter of a record, or of a detection in it."""
+        letter = dead_letter(reject if reject.record is not None else _with(reject, record.value), "")
+        value = orjson.dumps(
+            {
+                "topic": self._topic,
+                "partition": self._partition,
+                "offset": record.offset,
+                "reason": letter.reason,
+                "field": letter.field,
+                "record": letter.record,
+            }
+        )
+        key = f"{self._topic}/{self._partition}/{record.offset}".encode()
+        time = utc_text(datetime.fromtimestamp(record.timestamp / 1e3, UTC)).encode()
+        batches.add(self._to, 0, key, value, event_headers(self._constant, key, key, time))
+        self._metrics.count_dead_letter(self._topic, reject.reason)
+
+
+def _with(reject: Reject, value: bytes | None) -> Reject:
+    return Reject(reject.reason, reject.field, reject.line, value, reject.is_record)

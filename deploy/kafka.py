@@ -35,6 +35,7 @@ _HOST = "127.0.0.1"
 _READY = b"Kafka Server started"
 #: Ports that a system does not give to clients by itself: a client that waits for a killed broker cannot take its port.
 _FREE_PORTS = range(20_000, 32_000)
+_HEAP = "-Xmx384m"
 _START_S = 120.0
 _STOP_S = 20.0
 _POLL_S = 0.05
@@ -178,8 +179,8 @@ class Cluster:
     nodes, ports, settings
         How many; their ports for clients (the controller's is the next one), else free ones; settings of Kafka that
         stand above those of :data:`SETTINGS`. Used when the folder holds no cluster yet.
-    heap
-        Of each node, as Java's option.
+    java_options
+        Of each node: the size of its heap, and what else Java takes.
     tied
         The brokers are killed, and their data deleted, when the last process that has such an object for the folder
         has closed it or has ended in whatever way, also by SIGKILL.
@@ -197,12 +198,12 @@ class Cluster:
         nodes: int = 1,
         ports: tuple[int, ...] | None = None,
         settings: Mapping[str, str] | None = None,
-        heap: str = "-Xmx384m",
+        java_options: tuple[str, ...] = (_HEAP,),
         tied: bool = False,
     ) -> None:
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.heap = heap
+        self.java_options = java_options
         self._users = _locked(self.folder / "users", fcntl.LOCK_SH) if tied else None
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         with _locked(self.folder / "lock", fcntl.LOCK_EX):
@@ -386,7 +387,16 @@ class Cluster:
         # Only what went wrong, and that it is ready.
         quiet = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
         quiet += ["-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
-        command = [run, self.heap, "-XX:+UseSerialGC", *quiet, "-cp", libraries, "kafka.Kafka", str(properties)]
+        command = [
+            run,
+            *self.java_options,
+            "-XX:+UseSerialGC",
+            *quiet,
+            "-cp",
+            libraries,
+            "kafka.Kafka",
+            str(properties),
+        ]
         if self._users is not None:
             command = [sys.executable, str(Path(__file__).resolve()), "guard", str(home), "--", *command]
         with log.open("ab") as out:
@@ -535,7 +545,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "--port", type=int, help="of a new cluster's first node, the next 10 above; else free ones"
             )
-            command.add_argument("--heap", default="-Xmx384m", help="Java's option (%(default)s)")
+            command.add_argument("--heap", default=_HEAP, help="Java's option for the size of its heap (%(default)s)")
             command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Kafka")
     commands.add_parser("jars", help="fetch Kafka's jars, print where they are")
     watch = commands.add_parser("guard")
@@ -560,7 +570,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _of(chosen: argparse.Namespace) -> Cluster:
     ports = None if chosen.port is None else tuple(chosen.port + 10 * k for k in range(chosen.nodes))
     settings = dict(word.partition("=")[::2] for word in chosen.set)
-    return Cluster(chosen.folder, nodes=chosen.nodes, ports=ports, settings=settings, heap=chosen.heap)
+    return Cluster(chosen.folder, nodes=chosen.nodes, ports=ports, settings=settings, java_options=(chosen.heap,))
 
 
 if __name__ == "__main__":

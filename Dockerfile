@@ -12,7 +12,8 @@ ENV PYTHONUNBUFFERED=1 \
 COPY requirements-runtime.lock /tmp/
 RUN python -m pip install --quiet --require-hashes -r /tmp/requirements-runtime.lock
 
-RUN useradd --uid 10001 --user-group --create-home apss
+# /data: for a volume that the program may write to.
+RUN useradd --uid 10001 --user-group --create-home apss && install -d -o apss -g apss /data
 COPY pyproject.toml README.md LICENSE /tmp/project/
 COPY topics /tmp/project/topics
 COPY apss_fusion /tmp/project/apss_fusion

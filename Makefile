@@ -73,6 +73,10 @@ kafka: $(BIN)/python ## start a Kafka broker on localhost:9092 from its jars (ne
 kafka-stop: $(BIN)/python ## end the broker that make kafka started; its data stays in build/kafka
 	@$(BIN)/python deploy/kafka.py stop $(KAFKA_DATA)
 
+.PHONY: compose-check
+compose-check: setup ## bring docker-compose.kafka.yml up for real, wait for the demo's tracks, take it down (needs Docker)
+	$(BIN)/python -m deploy.compose_check
+
 .PHONY: check-late
 check-late: setup ## 1,000 random scenarios of late looks with restarts and budgets against the looks in order
 	$(BIN)/python tests/check_late.py 1000 0

@@ -164,6 +164,7 @@ class FuseLane:
             fail_point("before_commit")
         fail_point("committed")
         self._watermark = mark
+        self._metrics.transactions.labels(self._region).inc()
         self._metrics.updates.labels(self._region).inc(sum(map(len, updates)))
         self._show_counts()
 
@@ -184,7 +185,7 @@ class FuseLane:
                 lines.append(value)
                 places.append(r)
         out: list[UpdateBatch] = []
-        stream = BytesIO(b"\n".join(lines))
+        stream = BytesIO(b"\n".join([*lines, b""]))
         for block in read_look_blocks(stream, self._engine.encoder, _BLOCK_BYTES):
             for reject in block.rejects:
                 self._dead_letters.put(batches, places[(reject.line or 1) - 1], reject)

@@ -1,0 +1,1 @@
+"""Workers beside a real broker, measured as a deployment runs them."""

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, RequestTimedOutError
+from kafka.net import transport
 
 from apss_fusion.streaming.settings import Kafka, Settings, SettingsError
 
@@ -46,6 +47,25 @@ _MEANINGS = {
 # What a library logs goes where a program says; without this, Python would write its warnings on standard error.
 for _library in ("kafka", "aiokafka"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
+
+
+def _read_before_the_end(kind: type) -> None:
+    """Let a transport of kafka-python hand over what came before the other side closed the connection.
+
+    It drops that, and with it the refusal of credentials, which a broker sends just before it closes: of wrong
+    credentials one would only hear "socket disconnected". The end itself is seen again at the next read.
+    """
+    receive = kind._sock_recv  # type: ignore[attr-defined]
+
+    def received(self: Any) -> tuple[bytes, Exception | None]:
+        data, error = receive(self)
+        return data, None if data else error
+
+    kind._sock_recv = received  # type: ignore[attr-defined]
+
+
+for _transport in (transport.KafkaTCPTransport, transport.KafkaSSLTransport):
+    _read_before_the_end(_transport)
 
 
 class ClusterError(Exception):
@@ -142,10 +162,7 @@ def admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
         try:
             client = KafkaAdminClient(**options)
         except KafkaTimeoutError:
-            raise ClusterError(
-                f"cluster {settings.bootstrap}: no answer within {CONNECT_TIMEOUT_S:g} s"
-                + (f": {trouble.text}" if trouble.text else "")
-            ) from None
+            raise trouble.told(settings) from None
     try:
         with cluster_errors(settings):
             yield client
@@ -160,20 +177,35 @@ def check_cluster(settings: Settings) -> None:
 
 
 class _LastTrouble(logging.Handler):
-    """Keeps what kafka-python last logged about a connection: its time-out does not say why there was none."""
+    """Keeps what kafka-python logged of a connection: it tries again until its time is over, and does not say why."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.text: str | None = None
+        self.error: KafkaError | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the error that a record speaks of."""
+        """Keep the error that a record speaks of, unless there is one that says more."""
         arguments = record.args if isinstance(record.args, tuple) else ()
-        errors = [value for value in arguments if isinstance(value, KafkaError)]
-        if errors and not isinstance(errors[-1], KafkaTimeoutError):
-            text = _said(errors[-1])
-            number = re.fullmatch(r"(\d+) E[A-Z]+", text)
-            self.text = os.strerror(int(number[1])) if number else text
+        for error in arguments:
+            if isinstance(error, KafkaError) and self._says_of(self.error) <= self._says_of(error):
+                self.error = error
+
+    @staticmethod
+    def _says_of(error: KafkaError | None) -> int:
+        """How much an error says."""
+        if error is None or isinstance(error, KafkaTimeoutError | RequestTimedOutError):
+            return 0
+        return 2 if type(error).__name__ in _MEANINGS else 1
+
+    def told(self, settings: Settings) -> ClusterError:
+        """Why there was no connection in the time that there was."""
+        if self._says_of(self.error) == 2 and self.error is not None:
+            return cluster_error(settings, self.error)
+        text = "" if self.error is None or self._says_of(self.error) == 0 else _said(self.error)
+        number = re.fullmatch(r"(\d+) E[A-Z]+", text)
+        reason = os.strerror(int(number[1])) if number else text
+        waited = f"no answer within {CONNECT_TIMEOUT_S:g} s"
+        return ClusterError(f"cluster {settings.bootstrap}: {': '.join(filter(None, (waited, reason)))}")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Nothing is ever deleted, and no partition is taken away: what stands in the way 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from apss_fusion.streaming.settings import Settings
 from apss_fusion.streaming.topic_data import (
     CLEANUP_POLICY,
     DECODE_CHANGELOG,
+    FEEDS,
     FUSE_CHANGELOG,
     LOOKS,
     MIN_INSYNC_REPLICAS,
@@ -33,6 +35,10 @@ from apss_fusion.streaming.topic_data import (
 
 #: What a topic keeps, in ms and in bytes a partition; -1 is all.
 _RETENTION = ("retention.ms", "retention.bytes")
+
+#: How long a change may take until the broker that is asked shows it.
+_SEEN_S = 10.0
+_POLL_S = 0.02
 
 _APPLY = "`apss-fusion topics apply`"
 
@@ -69,10 +75,11 @@ def find_topics(client: KafkaAdminClient, settings: Settings, names: Iterable[st
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
     configs = client.describe_configs(resources, config_filter="all").get("topic", {})
-    for name in found:
-        # A refusal comes as a topic without any configuration.
-        if not configs.get(name):
+    for name in [name for name in found if not configs.get(name)]:
+        # The library tells no refusal from a broker that has not heard of the topic yet.
+        if "DESCRIBE_CONFIGS" not in found[name].get("authorized_operations", ()):
             raise ClusterError(f"cluster {settings.bootstrap}: no authorisation to read the configuration of {name}")
+        del found[name]
     return {
         name: Found(
             len(topic["partitions"]),
@@ -127,17 +134,31 @@ def apply_topics(settings: Settings, regions: int, tell: Callable[[str], None]) 
     specs = topic_specs(settings, regions)
     names = [spec.name for spec in specs]
     with admin_client(settings) as client:
-        _make(client, settings, differences(specs, find_topics(client, settings, names)), tell)
+
+        def differing() -> list[Difference]:
+            return differences(specs, find_topics(client, settings, names))
+
+        _make(client, settings, differing(), tell)
         # Read anew: another `apply` may have made a topic at the same time.
-        differing = differences(specs, find_topics(client, settings, names))
-        _add_partitions(client, settings, differing, tell)
-        _set_configs(client, settings, differing, tell)
-    return [difference for difference in differing if difference.mend is None]
+        found = differing()
+        _add_partitions(client, settings, found, tell)
+        _set_configs(client, settings, found, tell)
+        # A broker that has taken a change shows it a moment later; who runs after us shall see it.
+        until_s = time.monotonic() + _SEEN_S
+        while any(difference.mend is not None for difference in found):
+            if time.monotonic() > until_s:
+                raise ClusterError(f"cluster {settings.bootstrap}: took the changes, but still says: {found[0].text}")
+            time.sleep(_POLL_S)
+            found = differing()
+    return found
 
 
 def check_topics(settings: Settings, regions: int) -> list[str]:
-    """Why a worker cannot run on the cluster's topics, one line each; raises as `diff_topics`."""
-    specs = topic_specs(settings, regions)
+    """Why a worker cannot run on the cluster's topics, one line each; raises as `diff_topics`.
+
+    Feeds of formats that the settings leave out are not looked at.
+    """
+    specs = [spec for spec in topic_specs(settings, regions) if _is_used(spec, settings)]
     with admin_client(settings) as client:
         found = find_topics(client, settings, [spec.name for spec in specs])
     return unusable(specs, found)
@@ -170,7 +191,7 @@ def unusable(specs: Iterable[TopicSpec], found: Mapping[str, Found]) -> list[str
         problems.append(f"topics of regions must have the same number of partitions: {counts}")
     kept = partitions.get(DECODE_CHANGELOG)
     for name, count in partitions.items():
-        if kept is not None and name.startswith("feeds.") and count > kept:
+        if kept is not None and name.startswith(FEEDS) and count > kept:
             problems.append(f"topic {name}: {_partitions(count)}, but {DECODE_CHANGELOG} has {kept}")
     return problems
 
@@ -205,6 +226,11 @@ def _kept(spec: TopicSpec) -> str:
         return f"{retention_ms / 86_400_000:g} days"
     retention_bytes = int(spec.configs.get("retention.bytes", -1))
     return f"{retention_bytes / 2**30:g} GiB a partition" if retention_bytes >= 0 else "all"
+
+
+def _is_used(spec: TopicSpec, settings: Settings) -> bool:
+    name = spec.topic.name
+    return not name.startswith(FEEDS) or settings.formats is None or name.removeprefix(FEEDS) in settings.formats
 
 
 def _make(

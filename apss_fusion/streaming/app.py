@@ -79,6 +79,8 @@ class FusionApp(faust.App):  # type: ignore[misc]
         await asyncio.gather(*(work.take_over() for work in works))
         for work in works:
             self.lanes[work.topic, work.partition] = self._lane(work)
+        for lane in self.lanes.values():
+            lane.go_on()
         counts: dict[str, int] = {}
         for topic, _ in self.lanes:
             counts[topic] = counts.get(topic, 0) + 1
@@ -101,8 +103,9 @@ class FusionApp(faust.App):  # type: ignore[misc]
 
     async def settle(self) -> None:
         """Let chunks under way end, and keep decoders' states, before partitions are given back."""
-        for lane in list(self.lanes.values()):
-            await lane.rest()
+        lanes = list(self.lanes.values())
+        await asyncio.gather(*(lane.rest() for lane in lanes))
+        for lane in lanes:
             if isinstance(lane.work, DecodeLane):
                 await lane.work.keep()
 

@@ -67,8 +67,9 @@ class Lane:
         self.busy = False
         #: Chunks done so far.
         self.done = 0
-        self._idle = asyncio.Event()
+        self._idle, self._may_go = asyncio.Event(), asyncio.Event()
         self._idle.set()
+        self._may_go.set()
         self._task = asyncio.ensure_future(self._run())
 
     @property
@@ -81,8 +82,13 @@ class Lane:
         await self._queue.put(event)
 
     async def rest(self) -> None:
-        """Wait until no chunk is under way."""
+        """Begin no further chunk until `go_on`, and wait until none is under way."""
+        self._may_go.clear()
         await self._idle.wait()
+
+    def go_on(self) -> None:
+        """Go on after a rest."""
+        self._may_go.set()
 
     async def close(self) -> None:
         """End, and let go of the partition."""
@@ -91,13 +97,18 @@ class Lane:
             await self._task
         except asyncio.CancelledError:
             pass
+        # Whoever waits for a place would wait for ever.
+        while not self._queue.empty():
+            self._queue.get_nowait()
         await self.work.give_up()
 
     async def _run(self) -> None:
         try:
             while True:
-                events = [self._next if self._next is not None else await self._queue.get()]
-                self._next = None
+                if self._next is None:
+                    self._next = await self._queue.get()
+                await self._may_go.wait()
+                events, self._next = [self._next], None
                 self._idle.clear()
                 self.busy = True
                 generation, count = events[0].message.generation_id, len(events[0].value.records)
@@ -128,14 +139,14 @@ class Lane:
         if generation != self._generation():
             # From before the partitions changed: fetched again.
             return False
-        start = chunks[0].began if self.work.start is None else self.work.start
-        after = start - 1
+        after = (chunks[0].began if self.work.start is None else self.work.start) - 1
+        records: list[Any] = []
         for chunk in chunks:
             # What is here twice is known by its offset; what is missing was lost.
             if chunk.after > after:
                 raise LostRecordsError(f"records {after + 1} to {chunk.after} were lost on the way")
+            records += [r for r in chunk.records if r.offset > after]
             after = max(after, chunk.records[-1].offset)
-        records = [r for chunk in chunks for r in chunk.records if r.offset >= start]
         if records:
             await self.work.process(records, generation)
         return generation == self._generation()

@@ -6,8 +6,8 @@ Stock Faust spends some 100 us an event, whatever `take()` says: 10,000 records 
 - A partition starts where the recovered state ends, not at the group's committed offset. That one is a hint: it lags,
   and what moves it (defects of the framework: faust#596, faust#606; an operator's reset) can put it ahead of the state.
 - Each chunk says which record came before it, so that a record that the framework lost on the way is noticed.
-- Faust hard-codes how long a fetch waits (1.5 s, which a partition that was paused waits out) and reads uncommitted
-  records; both are set here.
+- Faust hard-codes how long a fetch waits, 1.5 s, and reads uncommitted records; both are set here. There is one fetch at a
+  time to a broker: while it waits for partitions that are silent, what comes in the others has to wait for its end.
 - The producer is idempotent: without, a retry after a lost leader appends a batch twice. Faust has no setting for it.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SCHEME = "chunks"
 #: Most records of an event; several events of a partition may be delivered as one.
 MOST_RECORDS = 1000
-_FETCH_WAIT_MS = 500
+_FETCH_WAIT_MS = 20
 
 
 class Chunk(NamedTuple):

@@ -10,10 +10,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import apss_fusion
 from apss_fusion.model.schemas import FILES, schema
 from apss_fusion.streaming.headers import Kind, event_source
 from apss_fusion.streaming.settings import Settings
@@ -60,7 +60,7 @@ def document() -> _Json:
         "id": "urn:apss-fusion",
         "info": {
             "title": "apss-fusion",
-            "version": apss_fusion.__version__,
+            "version": version("apss-fusion"),
             "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0"},
         },

@@ -248,6 +248,14 @@ def test_a_record_of_another_version_is_told(kind: Any) -> None:
     assert "ce_type" in str(other_kind([("ce_type", b"\xff")], kind))
 
 
+def test_a_header_may_be_null() -> None:
+    nothing: Any = None
+    with pytest.raises(ValueError, match=r"^header origin: "):
+        read_origin([("origin", nothing)])
+    assert "ce_type" in str(other_kind([("ce_type", nothing)], LOOK))
+    assert other_kind([("other", nothing)], LOOK) is None
+
+
 def test_what_a_library_warns_of_is_not_written_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, []

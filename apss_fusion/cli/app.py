@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import apss_fusion
-from apss_fusion.cli import demo, evaluate, formats, fuse, looks, replay, simulate, smooth, subscribe, worker
+from apss_fusion.cli import demo, evaluate, formats, fuse, looks, replay, simulate, smooth, subscribe, topics, worker
 from apss_fusion.cli.errors import CommandError, say
 
 PROGRAM = "apss-fusion"
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 for module in (fuse, looks, simulate, evaluate, smooth, demo, formats, worker, replay, subscribe):
     app.command(module.NAME, help=module.HELP, epilog=module.EXAMPLE)(module.command)
+app.add_typer(topics.app, name=topics.NAME)
 
 
 def _version(wanted: bool) -> None:

@@ -122,7 +122,7 @@ def topic_files() -> list[Topic]:
 
 
 def topic_specs(settings: Settings, regions: int) -> list[TopicSpec]:
-    """The topics as the settings and a number of regions want them.
+    """The topics as the settings and a number of regions want them, without feeds of formats that the settings leave out.
 
     Raises
     ------
@@ -133,6 +133,9 @@ def topic_specs(settings: Settings, regions: int) -> list[TopicSpec]:
     partitions = {"feeds": settings.topics.feed_partitions, "regions": regions}
     specs = []
     for topic in topics():
+        if settings.formats is not None and topic.name.startswith(FEEDS):
+            if topic.name.removeprefix(FEEDS) not in settings.formats:
+                continue
         name = settings.topic(topic.name)
         if re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is None:
             raise SettingsError(

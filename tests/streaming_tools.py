@@ -229,8 +229,8 @@ def look_record(look: Look, offset: int, origin: tuple[str, int, int, int] | Non
 
 
 def look_records(looks: Iterable[Look], first: int = 0) -> list[Record]:
-    """Records of looks, each of which a record of a feed completed."""
-    return [look_record(look, first + k, ("t.feeds.looks", 0, k, 0)) for k, look in enumerate(looks)]
+    """Records of looks, each of which the record of a feed with the same offset completed."""
+    return [look_record(look, k, ("t.feeds.looks", 0, k, 0)) for k, look in enumerate(looks, first)]
 
 
 def cut(values: Sequence[_T], cuts: Iterable[int]) -> list[Sequence[_T]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -14,6 +14,10 @@ from apss_fusion.streaming.batches import Batches
 from apss_fusion.streaming.headers import DEAD_LETTER, constant_headers, event_headers, event_source
 from apss_fusion.streaming.metrics import Metrics
 from apss_fusion.streaming.settings import Settings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The last millisecond that RFC 3339 has a time for.
+_MOST_MS = 253_402_300_799_999
 
 
 class DeadLetterBox:
@@ -39,7 +43,8 @@ class DeadLetterBox:
             }
         )
         key = f"{self._topic}/{self._partition}/{record.offset}".encode()
-        time = utc_text(datetime.fromtimestamp(record.timestamp / 1e3, UTC)).encode()
+        # Producers put there what they like, or nothing.
+        time = utc_text(_EPOCH + timedelta(milliseconds=min(max(record.timestamp or 0, 0), _MOST_MS))).encode()
         batches.add(self._to, 0, key, value, event_headers(self._constant, key, key, time))
         self._metrics.count_dead_letter(self._topic, reject.reason)
 

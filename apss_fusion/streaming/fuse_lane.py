@@ -7,6 +7,7 @@ one before (which may only have been asleep), so the changelog cannot change whi
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from io import BytesIO
@@ -49,6 +50,10 @@ _ID_AT, _ID_END = len('{"track_id":"'), len('{"track_id":"') + 36
 #: What makes a record one that has been applied already.
 REPEAT = "repeat"
 _NO_ORIGIN = (-1, -1)
+#: The form of that header: TOPIC/PARTITION, OFFSET, INDEX, of numbers that Kafka may have.
+_match_origin = re.compile(rb"([\w.-]+/\d{1,9})/(\d{1,18})/(\d{1,18})").fullmatch
+#: Of these bytes (the last three mark UTF-8), a reader of lines finds nothing to tell of.
+_BLANK = b" \t\r\n\v\f\xef\xbb\xbf"
 _CHECKED_HEADERS = ("ce_specversion", "ce_type", "ce_dataschema")
 _GOOD_HEADERS = frozenset(h for h in constant_headers(LOOK, "") if h[0] in _CHECKED_HEADERS)
 _TIME_KEY, _TIME_LENGTH = b',"time":"', len("2026-01-01T00:00:00.000000Z")
@@ -139,6 +144,7 @@ class FuseLane:
         """Let go of the partition."""
         await self._producer.stop()
         self._metrics.forget(self.topic, self._region)
+        self._metrics.forget_tracks(self._region)
 
     # ------------------------------------------------------------------ a chunk
 
@@ -222,15 +228,13 @@ class FuseLane:
             if name in _CHECKED_HEADERS:
                 return other_kind(record.headers, LOOK)
             if name == ORIGIN:
-                try:
-                    place, offset, look_index = value.rsplit(b"/", 2)
-                    at = int(offset), int(look_index)
-                except ValueError:
+                if (match := _match_origin(value or b"")) is None:
                     return f"header {ORIGIN}: {value!r} is not TOPIC/PARTITION/OFFSET/INDEX"
+                place, at = match[1], (int(match[2]), int(match[3]))
                 if at <= self._origins.get(place, _NO_ORIGIN):
                     return REPEAT
                 self._origins[place] = at
-        return None if record.value else "the record has no value"
+        return None if record.value and record.value.strip(_BLANK) else "the record has no value"
 
     def _publish(self, updates: UpdateBatch, batches: Batches) -> None:
         if not len(updates):

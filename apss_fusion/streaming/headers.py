@@ -74,7 +74,7 @@ def read_origin(headers: Iterable[tuple[str, bytes]]) -> Origin | None:
     """Where a look comes from; None where no header says so. ValueError where one says it in another form."""
     for name, value in headers:
         if name == ORIGIN:
-            topic, *numbers = value.decode("ascii", "backslashreplace").split("/")
+            topic, *numbers = (value or b"").decode("ascii", "backslashreplace").split("/")
             if not topic or len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):
                 raise ValueError(f"header {ORIGIN}: {value!r} is not TOPIC/PARTITION/OFFSET/INDEX")
             return Origin(topic, *map(int, numbers))
@@ -86,5 +86,6 @@ def other_kind(headers: Iterable[tuple[str, bytes]], kind: Kind) -> str | None:
     expected = dict(constant_headers(kind, ""))
     for name, value in headers:
         if name in ("ce_specversion", "ce_type", "ce_dataschema") and value != expected[name]:
-            return f"header {name}: {value.decode('utf-8', 'backslashreplace')!r} is not {expected[name].decode()!r}"
+            text = (value or b"").decode("utf-8", "backslashreplace")
+            return f"header {name}: {text!r} is not {expected[name].decode()!r}"
     return None

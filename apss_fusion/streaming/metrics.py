@@ -60,10 +60,14 @@ class Metrics(Collector):
 
     def forget(self, topic: str, partition: str) -> None:
         """A partition is no longer ours: what is said of its present is gone."""
-        for gauge in (self.tracks, self.lag, self.recovery_seconds):
-            for labels in [labels for labels in gauge._metrics if partition in labels]:
-                if gauge is self.tracks or topic in labels:
-                    gauge.remove(*labels)
+        for gauge in (self.lag, self.recovery_seconds):
+            if (topic, partition) in gauge._metrics:
+                gauge.remove(topic, partition)
+
+    def forget_tracks(self, partition: str) -> None:
+        """A region is no longer ours: its tracks are counted by others."""
+        for labels in [labels for labels in self.tracks._metrics if labels[0] == partition]:
+            self.tracks.remove(*labels)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The time of the last look by source, and how old it is now."""

@@ -14,8 +14,9 @@ from apss_fusion.streaming.headers import Headers
 MOST_RECORD_BYTES = 8 * 2**20
 #: Of more records than one, a batch is no larger than this: every topic takes it.
 _BATCH_BYTES = 900_000
-#: What a batch has beside its records.
+#: What a batch has beside its records, and a record beside its key, value and headers.
 _OVERHEAD_BYTES = 4096
+_MOST_CONTENT_BYTES = MOST_RECORD_BYTES - 2 * _OVERHEAD_BYTES
 
 
 class RecordTooLargeError(ValueError):
@@ -49,6 +50,11 @@ class Batches:
         timestamp_ms: int | None = None,
     ) -> None:
         """Add a record; a value of None is a tombstone. `RecordTooLargeError` where no topic takes it."""
+        if value is not None and len(value) > _BATCH_BYTES:
+            # A batch takes any record that is its first, and the broker then refuses it.
+            count = len(key or b"") + len(value) + sum(len(name) + len(text) for name, text in headers or [])
+            if count > _MOST_CONTENT_BYTES:
+                raise RecordTooLargeError(f"{count:,} bytes are too many for a record")
         batches = self._batches.get((topic, partition))
         if batches is None:
             batches = self._batches[topic, partition] = [self._producer.create_batch()]

@@ -75,7 +75,10 @@ class Batches:
         return list(dict.fromkeys(topic for topic, _ in self._batches))
 
     async def begin(self, only: Sequence[str] | None = None) -> list[asyncio.Future[Any]]:
-        """Hand all batches of these topics (None: all) to the producer; the brokers' answers, to be awaited."""
+        """Hand all batches of these topics (None: all) to the producer; the brokers' answers, to be awaited.
+
+        In a transaction: without one, what stands behind a batch that the brokers refuse may be there without it.
+        """
         answers = []
         for (topic, partition), batches in self._batches.items():
             if only is None or topic in only:
@@ -86,5 +89,14 @@ class Batches:
         return answers
 
     async def send(self) -> None:
-        """Send all; returns when the brokers have them all, raises what went wrong with the first that they have not."""
-        await asyncio.gather(*await self.begin())
+        """Send all; returns when the brokers have them all, raises what went wrong with the first that they have not.
+
+        No batch is sent before the brokers have those in front of it in its partition, so that none is there without them.
+        """
+        await asyncio.gather(*(self._send(*place, batches) for place, batches in self._batches.items()))
+
+    async def _send(self, topic: str, partition: int, batches: list[Any]) -> None:
+        for batch in batches:
+            if batch.record_count():
+                batch.close()
+                await (await self._producer.send_batch(batch, topic, partition=partition))

@@ -67,6 +67,8 @@ class DecodeLane:
         self._headers = constant_headers(LOOK, event_source(settings.worker.group))
         self._dead_letters = DeadLetterBox(settings, metrics, topic, partition)
         self._kept = self._done = -1
+        #: Whether the decoder has read records that are not done yet: then its state goes with no offset.
+        self._is_ahead = False
         self._since_kept = 0
         self._began_s = time.monotonic()
         self._snapshot: Snapshot | None = None
@@ -106,12 +108,13 @@ class DecodeLane:
         """Decode records that follow; when this returns, the brokers have their looks."""
         batches = Batches(self._producer)
         looks = 0
+        self._is_ahead = True
         for r in records:
             looks += self._decode(r, batches)
         fail_point("decoded")
         await batches.send()
         fail_point("looks_sent")
-        self._done = records[-1].offset
+        self._done, self._is_ahead = records[-1].offset, False
         self._since_kept += len(records)
         if self._since_kept >= self._snapshot_records:
             await self.keep()
@@ -120,9 +123,10 @@ class DecodeLane:
 
     async def keep(self) -> None:
         """Keep the decoder's state, so that whoever follows need not decode again what was decoded here."""
-        if self._done == self._kept:
+        done = self._done
+        if done == self._kept or self._is_ahead:
             return
-        value = msgspec.msgpack.encode(Snapshot(_VERSION, self._done, zlib.compress(self._decoder.state(), 1)))
+        value = msgspec.msgpack.encode(Snapshot(_VERSION, done, zlib.compress(self._decoder.state(), 1)))
         self._since_kept = 0
         if len(value) > MOST_RECORD_BYTES // 2:
             # Then it is decoded from an older state after a restart, which is right too, and takes longer.
@@ -132,7 +136,7 @@ class DecodeLane:
         batches.add(self._changelog, self.partition, self._key, value)
         await batches.send()
         fail_point("snapshot_sent")
-        self._kept = self._done
+        self._kept = done
 
     @property
     def _place(self) -> tuple[str, int]:

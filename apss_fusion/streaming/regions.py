@@ -76,7 +76,7 @@ class Regions:
             if region.rest == bool(region.cells):
                 raise RegionsError(f"{where}: {name}: cells, or rest = true")
             for cell in region.cells:
-                if not h3.is_valid_cell(cell) or h3.get_resolution(cell) > FINEST:
+                if not _is_cell(cell) or h3.get_resolution(cell) > FINEST:
                     raise RegionsError(f"{where}: {name}: {cell!r} is no H3 cell of resolution 0 to {FINEST}")
                 if cell in self._partition_of_cell:
                     other = self.names[self._partition_of_cell[cell]]
@@ -158,6 +158,15 @@ class Regions:
         except (ValueError, TypeError, KeyError, IndexError):
             # The engine says what is wrong with it.
             return set()
+
+
+def _is_cell(text: str) -> bool:
+    """Whether a text is a cell as h3 writes it. It reads other spellings too, which would not be found again."""
+    try:
+        return bool(h3.is_valid_cell(text)) and h3.int_to_str(h3.str_to_int(text)) == text
+    except (ValueError, OverflowError):
+        # No hexadecimal number, or a large one.
+        return False
 
 
 def _rings(geojson: dict[str, Any]) -> list[list[list[float]]]:

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 _ENVIRONMENT = "APSS_"
-_Seconds = Annotated[float, Meta(gt=0.0)]
-#: The least session timeout that a broker allows by default.
-_Session = Annotated[float, Meta(ge=6.0)]
+_Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
+#: What session timeouts a broker allows by default.
+_Session = Annotated[float, Meta(ge=6.0, le=1800.0)]
 _Count = Annotated[int, Meta(ge=1)]
 
 
@@ -143,9 +143,11 @@ def _converted(values: dict[str, Any], where: str) -> Settings:
 def _override(values: dict[str, Any], variable: str, text: str) -> None:
     """Set the key that a variable of the environment names. Other variables with our prefix belong to others."""
     words = variable.removeprefix(_ENVIRONMENT).lower()
+    if words.startswith("engine_"):
+        raise SettingsError(f"{variable}: what configures the engine is read from the file only")
     for f in msgspec.structs.fields(Settings):
         if f.name == words and f.name != "engine" and not isinstance(f.default, Struct):
-            values[f.name] = text.split(",") if f.name == "formats" else text
+            values[f.name] = [word.strip() for word in text.split(",")] if f.name == "formats" else text
             return
         if words.startswith(f.name + "_") and isinstance(f.default, Struct):
             _set(values.setdefault(f.name, {}), type(f.default), words.removeprefix(f.name + "_"), variable, text)
@@ -165,4 +167,4 @@ def _set(table: dict[str, Any], kind: type[Struct], key: str, variable: str, tex
 
 def _is_address(server: str) -> bool:
     host, colon, port = server.rpartition(":")
-    return bool(host and colon and port.isdigit() and 0 < int(port) < 65536)
+    return bool(host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536)

@@ -58,6 +58,10 @@ _CHECKED_HEADERS = ("ce_specversion", "ce_type", "ce_dataschema")
 _GOOD_HEADERS = frozenset(h for h in constant_headers(LOOK, "") if h[0] in _CHECKED_HEADERS)
 _TIME_KEY, _TIME_LENGTH = b',"time":"', len("2026-01-01T00:00:00.000000Z")
 
+#: The longest text (an id, a class) that a look may have: it goes on into every update of its track, which must fit a record.
+MOST_TEXT_BYTES = 16_384
+_LONG_TEXT = re.compile(rb'"(?:[^"\\]|\\.){%d}' % (MOST_TEXT_BYTES // 2))
+
 
 class Watermark(msgspec.Struct, frozen=True):
     """How far a state reaches."""
@@ -234,7 +238,9 @@ class FuseLane:
                 if at <= self._origins.get(place, _NO_ORIGIN):
                     return REPEAT
                 self._origins[place] = at
-        return None if record.value and record.value.strip(_BLANK) else "the record has no value"
+        if not record.value or not record.value.strip(_BLANK):
+            return "the record has no value"
+        return _long_text(record.value) if len(record.value) > MOST_TEXT_BYTES else None
 
     def _publish(self, updates: UpdateBatch, batches: Batches) -> None:
         if not len(updates):
@@ -266,3 +272,8 @@ class FuseLane:
     def _show_counts(self) -> None:
         for status, count in self._engine.counts().items():
             self._metrics.tracks.labels(self._region, status).set(count)
+
+
+def _long_text(value: bytes) -> str | None:
+    """What to say of a look with a text that is too long; None where all are short."""
+    return f"a text of more than {MOST_TEXT_BYTES // 2:,} characters" if _LONG_TEXT.search(value) else None

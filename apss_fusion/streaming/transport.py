@@ -86,15 +86,18 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def seek_to_committed(self) -> Mapping[Any, int]:
         """Go to where the state of each partition ends; the places."""
         committed = await super().seek_to_committed()
-        starts = {tp: self.app.start_of(tp.topic, tp.partition) for tp in self.assignment()}
-        new = [tp for tp, start in starts.items() if start is None]
+        # What was assigned a moment ago is taken over next, and comes here again.
+        mine = [tp for tp in self.assignment() if (tp.topic, tp.partition) in self.app.lanes]
+        starts = {tp: self.app.start_of(tp.topic, tp.partition) for tp in mine}
         # Asked at once: an answer may wait behind a fetch.
-        earliest = await self.earliest_offsets(*new) if new else {}
+        earliest = await self.earliest_offsets(*mine) if mine else {}
         positions = {tp: earliest[tp] if start is None else start for tp, start in starts.items()}
         for tp, start in positions.items():
             known = committed.get(tp)
             if known is not None and known > start:
                 self.log.warning("committed offset %d of %s is ahead of its state, %d", known, tp, start)
+            if start < earliest[tp]:
+                self.log.error("records %d to %d of %s were deleted before they were read", start, earliest[tp] - 1, tp)
             await self._seek(tp, start)
             self._began[tp], self._handed_out[tp] = start, start - 1
         return positions
@@ -110,6 +113,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             return
         for tp, fetched in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            if tp not in self._handed_out:
                 continue
             first = self._handed_out[tp] + 1
             wanted = [r for r in fetched if r.offset >= first] if fetched and fetched[0].offset < first else fetched

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "replay"
 HELP = (
     "Publish recorded feeds to Kafka with their own timing: each to the topic of its format, in the order of arrival, "
-    "its file's name as the key. What is sent again by a second replay changes no picture."
+    "with its file's name as the key."
 )
 EXAMPLE = "Example: apss-fusion replay ais.nmea.gz --bootstrap localhost:9092 --speed 60"
 

@@ -50,6 +50,11 @@ def arrival_us(look: Look) -> int:
     return max((look.time_received or look.time) - _EPOCH, timedelta(0)) // _MICROSECOND
 
 
+def time_of(us: int) -> datetime:
+    """The time of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
 class PieceInput:
     """One input, opened and recognised when it is made.
 
@@ -126,19 +131,24 @@ class PieceInput:
         size = 0
         try:
             for data in decoder.pieces(feed.input.stream):
-                for item in decoder.items(BytesIO(data)):
-                    if isinstance(item, Look):
-                        clock_us = max(clock_us, arrival_us(item))
-                    elif isinstance(item, Decoded):
-                        clock_us = max(clock_us, arrival_us(item.look))
-                waiting.append(data)
-                size += len(data)
-                if clock_us == NO_ARRIVAL_US and len(waiting) < _WAITING_PIECES and size < _WAITING_BYTES:
-                    continue
-                for data in waiting:
+                arrivals_us = [
+                    arrival_us(item if isinstance(item, Look) else item.look)
+                    for item in decoder.items(BytesIO(data))
+                    if isinstance(item, Look | Decoded)
+                ]
+                if clock_us == NO_ARRIVAL_US and not arrivals_us and number == 0:
+                    waiting.append(data)
+                    size += len(data)
+                    if len(waiting) < _WAITING_PIECES and size < _WAITING_BYTES:
+                        continue
+                    data = waiting.pop()
+                for early in waiting:
                     number += 1
-                    yield Piece(self, number, data, clock_us)
-                waiting, size = [], 0
+                    yield Piece(self, number, early, arrivals_us[0] if arrivals_us else NO_ARRIVAL_US)
+                waiting = []
+                clock_us = max([clock_us, *arrivals_us])
+                number += 1
+                yield Piece(self, number, data, clock_us)
             feed.input.check()
         except InputError as error:
             self.error = error

@@ -1,7 +1,9 @@
 """Recorded feeds to the topics of a cluster, with their own timing, by kafka-python.
 
-The key of a record is the name of its input, so that an input is in one partition, in its own order; its time stamp is
-its arrival; its header ``piece`` is its number in the input, by which a later run goes on where this one ended.
+The key of a record is the name of its input, so that an input is in one partition, in its own order. Its header ``piece``
+is its number in the input, by which a later run goes on where this one ended; its header ``arrival`` and its time stamp
+say when it arrived. (Topics should keep the time of writing as time stamps: a broker that is started again forgets the
+producers whose last records are older than a day by their time stamps, and takes a repeated record for a new one.)
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from msgspec import Struct
 
 from apss_fusion.feeds.base import Reject
 from apss_fusion.feeds.reading import InputError
+from apss_fusion.replay.pipeline_lines import utc_text
 from apss_fusion.replay.pipeline_stop import Interrupted, Stop
-from apss_fusion.replay.timed_pieces import NO_ARRIVAL_US, STANDARD_INPUT, Pace, Piece, PieceInput, merged
+from apss_fusion.replay.timed_pieces import NO_ARRIVAL_US, STANDARD_INPUT, Pace, Piece, PieceInput, merged, time_of
 from apss_fusion.streaming.clients import (
     CONNECT_TIMEOUT_S,
     ClusterError,
@@ -36,12 +39,14 @@ from apss_fusion.streaming.topic_data import FEEDS
 
 #: Header of a record: which piece of its input it is, from 1, in decimal digits.
 PIECE = "piece"
+#: Header of a record: when it arrived in the recording, RFC 3339; absent where that is not known.
+ARRIVAL = "arrival"
 #: Records and bytes that may be under way: kafka-python itself would take any number.
 _MOST_RECORDS, _MOST_BYTES = 20_000, 2**25
 #: Deliveries are looked at each time that so many were given.
 _LOOK_EVERY = 64
 #: Most bytes of a record beside key and value.
-_OVERHEAD_BYTES = 128
+_OVERHEAD_BYTES = 192
 _BATCH_BYTES = 2**18
 _LINGER_MS = 5
 #: Shortest and longest sleep: what has become due by then goes out together.
@@ -310,14 +315,19 @@ class _Replay:
                 f"{topic.name} takes {topic.largest:,} (max.message.bytes)"
             )
             return
+        headers = [(PIECE, b"%d" % piece.number)]
+        timestamp_ms = None
+        if piece.arrival_us != NO_ARRIVAL_US:
+            timestamp_ms = piece.arrival_us // 1000
+            headers.append((ARRIVAL, utc_text(time_of(piece.arrival_us)).encode()))
         try:
             future = self._producer.send(
                 topic.name,
                 value=piece.data,
                 key=key.encode(),
-                headers=[(PIECE, b"%d" % piece.number)],
+                headers=headers,
                 partition=partition,
-                timestamp_ms=None if piece.arrival_us == NO_ARRIVAL_US else piece.arrival_us // 1000,
+                timestamp_ms=timestamp_ms,
             )
         except KafkaError as error:
             raise self._failed(piece.input.name, piece.number, error) from None

@@ -73,12 +73,14 @@ def command(
 def _write(
     subscriber: TrackSubscriber, file: LineFile, signals: list[int], idle_s: float | None, only_picture: bool
 ) -> None:
+    from apss_fusion.cli import words
+
     current = subscriber.read_picture(lambda: bool(signals))
     if signals:
         return
     file.write(b"".join(current[track_id] + b"\n" for track_id in sorted(current)))
     file.flush()
-    say(f"picture: {len(current):,} tracks" + ("" if only_picture else "; following"))
+    say(f"picture: {words.count(len(current), 'track', 'tracks')}" + ("" if only_picture else "; following"))
     if only_picture:
         return
     count, last_s, flushed_s = 0, time.monotonic(), time.monotonic()
@@ -93,7 +95,8 @@ def _write(
         if now_s - flushed_s > _FLUSH_S:
             file.flush()
             flushed_s = now_s
-    say(f"{count:,} updates; {len(subscriber.picture):,} tracks at the end")
+    tracks = words.count(len(subscriber.picture), "track", "tracks")
+    say(f"{words.count(count, 'update', 'updates')}; {tracks} at the end")
 
 
 @contextmanager

@@ -252,20 +252,69 @@ def restarted(s: LateScenario, cuts: Sequence[int], **overrides: Any) -> Checked
     return Checked(len(s.looks), 0, states + 1, put_aside)
 
 
+def in_chunks(s: LateScenario, hold_back: bool = False, **overrides: Any) -> Checked:
+    """Chunks of looks of any size; changes are asked for after any of them, and another engine goes on after any of these.
+
+    So blocks of looks are of any size, and have partly left at any restart. The other engine of the comparison goes through
+    without a break and is never asked for its changes. After a restart, only the last record of each key is kept.
+    """
+    overrides["hold_back"] = hold_back
+    a, b, r = engine_of(s, **overrides), engine_of(s, **overrides), Random(f"chunks {s.seed}")
+    records, at, states, put_aside = dict[str, bytes | None](), 0, 0, 0
+    while at < len(s.looks):
+        looks = s.looks[at : at + r.choice([1, 2, 5, 10, 30])]
+        at += len(looks)
+        problems = []
+        if bytes(encode(b.process_many(looks))) != bytes(encode(a.process_many(looks))):
+            problems.append("other updates")
+        if [(x.kind, x.field) for x in a.rejected()] != [(x.kind, x.field) for x in b.rejected()]:
+            problems.append("others are rejected")
+        if a.pictures() != b.pictures():
+            problems.append("other pictures")
+        if r.random() < 0.6:
+            records |= dict(b.changes())
+            if r.random() < 0.5:
+                records = {key: value for key, value in records.items() if value is not None}
+                put_aside += a.pending > 0
+                b = engine_of(s, **overrides)
+                b.load(r.sample(list(records.items()), len(records)))
+                states += 1
+                if a.pending != b.pending:
+                    problems.append(f"{b.pending} pending after the restart, {a.pending} before")
+        if not a.pending:
+            problems += unlike(b.state(), a.state())
+            problems += [f"{b.counters()}, not {a.counters()}"] if looks_held(b) != looks_held(a) else []
+        if problems:
+            return Checked(at, 0, states, put_aside, (f"seed {s.seed} before {at}: {problems[:4]}",))
+    same = bytes(encode(b.flush())) == bytes(encode(a.flush())) and not unlike(b.state(), a.state())
+    problems = [] if same else [f"seed {s.seed}: another end"]
+    return Checked(len(s.looks), 0, states + 1, put_aside, tuple(problems))
+
+
+def looks_held(engine: Engine) -> int:
+    """How many looks the window holds."""
+    return engine.counters()["window_looks"]
+
+
 def some_cuts(s: LateScenario, count: int) -> list[int]:
     """Numbers of looks after which to restart."""
     return Random(f"cuts {s.seed}").sample(range(len(s.looks)), min(count, len(s.looks)))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check scenarios SEED to SEED + N in all three ways; the exit status."""
+    """Check scenarios SEED to SEED + N in all ways; the exit status."""
     count, first = (int(a) for a in [*arguments, "100", "0"][:2]) if len(arguments) != 1 else (int(arguments[0]), 0)
     total = Checked()
     for seed in range(first, first + count):
         s = scenario(seed)
         r = Random(f"budget {seed}")
         budget = {"budget_clusters": r.choice(BUDGETS)} if r.random() < 0.5 else {}
-        parts = {"exact": exact(s), "in slices": in_slices(s), "restarted": restarted(s, some_cuts(s, 4), **budget)}
+        parts = {
+            "exact": exact(s),
+            "in slices": in_slices(s),
+            "restarted": restarted(s, some_cuts(s, 4), **budget),
+            "in chunks": in_chunks(s, **budget),
+        }
         for name, part in parts.items():
             for problem in part.problems:
                 print(f"differs, {name}: {problem}", flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from check_late import BUDGETS, LateRun, Records, engine_of, restarted, some_cuts, unlike
+from check_late import BUDGETS, LateRun, Records, engine_of, in_chunks, looks_held, restarted, some_cuts, unlike
 from engine_tools import report, tick
 from late_scenarios import KINDS, LateScenario, scenario, with_strangers
 
@@ -84,6 +84,50 @@ def test_a_restart_after_every_look() -> None:
         assert restarted(s, range(len(s.looks)), budget_clusters=budget).problems == ()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hold_back", [False, True])
+def test_a_restart_does_not_show_where_looks_come_in_chunks(kind: str, hold_back: bool) -> None:
+    """Of a block of looks some have left by then, others not: they are not fused twice, and none is missing."""
+    for seed in range(4100, 4108):
+        assert in_chunks(scenario(seed, kind), hold_back).problems == ()
+
+
+def test_a_restart_does_not_show_where_a_stranger_comes_in_chunks() -> None:
+    """Its coming sets back where the window begins for sources of a short lag: what they had let go stays gone."""
+    for s in with_strangers(3050, 8):
+        for budget in (1, 5000):
+            assert in_chunks(s, budget_clusters=budget).problems == ()
+
+
+def test_what_had_left_stays_gone_under_another_lag() -> None:
+    """With a longer lag looks come from before what has left already: they are in the window, the others are not."""
+    for seed in range(4200, 4206):
+        s = scenario(seed, "moving")
+        middle = len(s.looks) // 2
+        a = engine_of(s)
+        a.process_many(s.looks[:middle])
+        records = dict(a.changes())
+        older = [
+            msgspec.structs.replace(look, look_id=f"older-{k}", time_received=s.looks[middle - 1].time_received)
+            for k, look in enumerate(s.looks[: middle // 2])
+        ]
+        longer = 10.0 * s.lag_s
+        b, c = engine_of(s, lag_s=longer), engine_of(s, lag_s=longer)
+        for e in (b, c):
+            e.load(records.items())
+        for e in (b, c):
+            e.process_many(older)
+        assert looks_held(b) > looks_held(a)
+        records |= dict(c.changes())
+        c = engine_of(s, lag_s=longer)
+        c.load(records.items())
+        assert looks_held(c) == looks_held(b)
+        assert unlike(c.state(), b.state()) == []
+        for look in s.looks[middle:]:
+            assert bytes(encode(c.process_many([look]))) == bytes(encode(b.process_many([look])))
+        assert unlike(c.state(), b.state()) == []
+
+
 @pytest.mark.parametrize("seed", [3301, 3302, 3303])
 def test_changes_that_are_asked_for_now_and_then(seed: int) -> None:
     """Several looks between two calls, and records of several calls: the last of a key is enough."""
@@ -152,7 +196,8 @@ def test_the_records_of_a_restarted_engine_are_those_of_the_other() -> None:
 
 
 def looks_kept(records: dict[str, bytes]) -> int:
-    return sum(key.startswith("look:") for key in records)
+    """Blocks of looks: as many as looks where changes are asked for after each."""
+    return sum(key.startswith("looks:") for key in records)
 
 
 def within(looks: list[Look], clock: Look, seconds: float) -> int:

@@ -15,11 +15,11 @@ from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.encode import Encoder
 from apss_fusion.tracking.filter import Filter
-from apss_fusion.tracking.holdback import AHEAD, CONTRADICTORY, DUPLICATE, GOOD, LATE, REASONS, HoldBack, in_order
+from apss_fusion.tracking.holdback import AHEAD, CONTRADICTORY, DUPLICATE, GOOD, LATE, REASONS, HoldBack
+from apss_fusion.tracking.look_records import LookBlocks
 from apss_fusion.tracking.records import (
     CELL,
     CLOCK,
-    LOOK_KEY,
     TRACK,
     Clock,
     LoadedTracks,
@@ -28,9 +28,6 @@ from apss_fusion.tracking.records import (
     as_pairs,
     check_header,
     header,
-    held_batch,
-    held_key,
-    held_records,
 )
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE
@@ -38,7 +35,7 @@ from apss_fusion.tracking.snapshot import EngineState, snapshot
 from apss_fusion.tracking.undetected import MixtureBirths
 from apss_fusion.tracking.updates import UpdateBatch, utc
 from apss_fusion.tracking.window.filter import WindowFilter
-from apss_fusion.tracking.window.saved import pending_looks, take_up
+from apss_fusion.tracking.window.saved import take_up, unsettled
 
 __all__ = ["AHEAD", "CONTRADICTORY", "DUPLICATE", "LATE", "Engine", "Rejected", "StateError"]
 
@@ -112,11 +109,14 @@ class Engine:
         self._lags = Lags(self.config, self.register, dict(sources or {}))
         interval = self.config.picture_interval_s
         self._agenda = Agenda(self._lags, round(interval * 1e6) if interval else 0)
+        self._blocks = LookBlocks(self.register, self.attributes)
         self._filter = Filter(self.config, self.register, self.attributes, self._lags, births)
         self._window: WindowFilter | None = None
         if not self.config.hold_back:
-            self._filter = self._window = WindowFilter(self.config, self.register, self.attributes, self._lags)
-        self._hold_back = HoldBack()
+            self._filter = self._window = WindowFilter(
+                self.config, self.register, self.attributes, self._lags, self._blocks
+            )
+        self._hold_back = HoldBack(self._blocks)
         self.lag_us = self._lags.longest_us
         self._given = 0
         self._rejected: list[Rejected] = []
@@ -127,7 +127,6 @@ class Engine:
         self.keep_work = False
         self._work: list[LateWork] = []
         self._fused_us = -1
-        self._reported_held: set[str] = set()
         self._header_reported = False
 
     # ------------------------------------------------------------------ looks in, updates out
@@ -222,19 +221,17 @@ class Engine:
             out.append(header())
             self._header_reported = True
         out += self._filter.records()
-        held = {
-            held_key(int(batch.looks["time_us"][i]), batch.look_id(i)): (batch, i)
-            for batch in self._hold_back.waiting()
-            for i in range(len(batch))
-        }
-        out += [(key, None) for key in sorted(self._reported_held - held.keys())]
-        for key in sorted(held.keys() - self._reported_held):
-            batch, i = held[key]
-            out += held_records(batch.take(i, i + 1), self.register, self.attributes)
-        self._reported_held = set(held)
-        cuts, pending = (None, []) if self._window is None else (self._agenda.cut_us, pending_looks(self._window))
-        picture_us = self._agenda.picture_us
-        clock = Clock(self._hold_back.clock_us, self._hold_back.floor_us, self._fused_us, picture_us, cuts, pending)
+        if self._window is None:
+            out += self._hold_back.records()
+        clock = Clock(
+            self._hold_back.clock_us,
+            self._hold_back.floor_us,
+            self._fused_us,
+            self._agenda.picture_us,
+            None if self._window is None else self._agenda.cut_us,
+            0 if self._window is None else unsettled(self._window),
+            self._blocks.last,
+        )
         out.append((CLOCK, msgspec.msgpack.encode(clock)))
         return out
 
@@ -262,21 +259,14 @@ class Engine:
         cells = [(k, v) for k, v in pairs.items() if k.startswith(CELL)]
         since_us = clock.fused_us if clock.cut_us is None else min(clock.cut_us)
         self._filter.load(tracks, cells, CELL, since_us / 1e6)
-        keys = [k for k in pairs if k.startswith(LOOK_KEY)]
-        late = set(clock.pending)
-        if not late <= set(keys):
-            raise StateError("engine state: a pending look has no record")
-        looks = held_batch((pairs[k] for k in sorted(keys) if k not in late), self.register, self.attributes)
-        pending = held_batch((pairs[k] for k in clock.pending), self.register, self.attributes)
-        self._hold_back = HoldBack()
+        looks, blocks = self._blocks.take_up(pairs, clock.block)
         if self._window is None:
-            self._hold_back.take_up(looks, clock.arrival_us, clock.floor_us)
-            self._reported_held = set(keys)
+            self._hold_back.take_up(looks, blocks, clock.arrival_us, clock.floor_us, clock.fused_us)
         else:
             self._agenda.take_up_cuts(clock.cut_us or [])
-            self._hold_back.remember(LookBatch.concat([looks, pending]), clock.arrival_us, clock.floor_us)
+            self._hold_back.remember(looks, clock.arrival_us, clock.floor_us)
             now_s = clock.fused_us / 1e6 if clock.fused_us >= 0 else None
-            take_up(self._window, tracks, in_order(looks, self.register.names), pending, now_s)
+            take_up(self._window, tracks, looks, blocks, clock.pending, now_s)
         self._fused_us = clock.fused_us
         self._agenda.take_up(clock.picture_us, clock.fused_us if self._window is None else -1)
         self._header_reported = True

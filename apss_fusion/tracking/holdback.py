@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from apss_fusion.kernels import kernel
 from apss_fusion.tracking.batch import LookBatch
+from apss_fusion.tracking.look_records import LookBlocks
+from apss_fusion.tracking.records import Record
 
 #: A look may lie this long after its arrival: clocks differ.
 AHEAD_US = 60_000_000
@@ -108,23 +110,34 @@ def _keep_known(
 
 
 class HoldBack:
-    """The looks that wait, and the ids of those that were met within the lag."""
+    """The looks that wait, and the ids of those that were met within the lag.
 
-    def __init__(self) -> None:
+    blocks: of the looks that wait, in records.
+    """
+
+    def __init__(self, blocks: LookBlocks) -> None:
         #: Running maximum of arrivals, microseconds since 1970; -1 before the first.
         self.clock_us = -1
         #: Looks not after this were fused: later arrivals from before are late.
         self.floor_us = -1
-        self._waiting: list[LookBatch] = []
+        self._blocks = blocks
+        # Looks, and the number of the block that each is in; 0 for none.
+        self._waiting: list[tuple[LookBatch, NDArray[np.int64]]] = []
         self._known = (np.zeros(1024, np.uint64), np.zeros(1024, np.uint64), np.zeros(1024, np.int64))
         self._used = 0
 
     def __len__(self) -> int:
-        return sum(len(b) for b in self._waiting)
+        return sum(len(b) for b, _ in self._waiting)
 
-    def waiting(self) -> list[LookBatch]:
-        """Everything that waits."""
-        return list(self._waiting)
+    def records(self) -> list[Record]:
+        """Records of the looks that wait, of what changed since last asked; a key that is gone has none."""
+        new = [(batch, numbers, np.flatnonzero(numbers == 0)) for batch, numbers in self._waiting]
+        out, blocks = self._blocks.changes(LookBatch.concat([batch.order(chosen) for batch, _, chosen in new]))
+        start = 0
+        for _, numbers, chosen in new:
+            numbers[chosen] = blocks[start : start + len(chosen)]
+            start += len(chosen)
+        return out
 
     def admit(
         self, batch: LookBatch, lag_us: NDArray[np.int64], longest_us: int, wait: bool = True
@@ -140,13 +153,20 @@ class HoldBack:
         )
         good = np.flatnonzero(code == GOOD)
         if len(good) and wait:
-            self._waiting.append(batch if len(good) == len(batch) else batch.order(good))
+            batch = batch if len(good) == len(batch) else batch.order(good)
+            self._waiting.append((batch, np.zeros(len(batch), np.int64)))
         return code
 
-    def take_up(self, batch: LookBatch, clock_us: int, floor_us: int) -> None:
-        """Wait with these looks, at this time of the clock, as before a restart."""
-        self._waiting = [batch] if len(batch) else []
-        self.remember(batch, clock_us, floor_us)
+    def take_up(self, batch: LookBatch, blocks: NDArray[np.int64], clock_us: int, floor_us: int, fused_us: int) -> None:
+        """Wait with those of these looks that come after what was fused, at this time of the clock, as before a restart.
+
+        blocks: the number of the block of each look. No look that is not after what was fused can come any more.
+        """
+        waits = np.flatnonzero(batch.looks["time_us"] > fused_us)
+        batch, blocks = batch.order(waits), blocks[waits]
+        self._blocks.keep(blocks)
+        self._waiting = [(batch, blocks)] if len(batch) else []
+        self.remember(batch, clock_us, max(floor_us, fused_us))
 
     def remember(self, batch: LookBatch, clock_us: int, floor_us: int) -> None:
         """Know the ids of these looks, at this time of the clock, as before a restart."""
@@ -169,25 +189,30 @@ class HoldBack:
         names: source number to source_id.
         """
         ready, rest = [], []
-        for batch in self._waiting:
+        for batch, blocks in self._waiting:
             out = batch.looks["time_us"] < before_us
+            if out.any():
+                self._blocks.let_go(blocks[out & (blocks > 0)])
             if out.all():
                 ready.append(batch)
             elif out.any():
                 ready.append(batch.order(np.flatnonzero(out)))
-                rest.append(batch.order(np.flatnonzero(~out)))
+                rest.append((batch.order(np.flatnonzero(~out)), blocks[~out]))
             else:
-                rest.append(batch)
-        self._waiting = [LookBatch.concat(rest)] if len(rest) > _MERGE_AT else rest
+                rest.append((batch, blocks))
+        if len(rest) > _MERGE_AT:
+            rest = [(LookBatch.concat([b for b, _ in rest]), np.concatenate([n for _, n in rest]))]
+        self._waiting = rest
         batch = LookBatch.concat(ready)
-        return in_order(batch, names)
+        order = time_order(batch, names)
+        return batch if (order[1:] > order[:-1]).all() else batch.order(order)
 
 
-def in_order(batch: LookBatch, names: list[str]) -> LookBatch:
-    """The looks in the order of (time, source_id, look_id); names: source number to source_id."""
+def time_order(batch: LookBatch, names: list[str]) -> NDArray[np.int64]:
+    """Numbers of the looks in the order of (time, source_id, look_id); names: source number to source_id."""
     time_us = batch.looks["time_us"]
-    if len(batch) < 2 or (time_us[1:] > time_us[:-1]).all():
-        return batch
+    if (time_us[1:] > time_us[:-1]).all():
+        return np.arange(len(batch))
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
     source = rank[batch.looks["source"]]
@@ -205,7 +230,7 @@ def in_order(batch: LookBatch, names: list[str]) -> LookBatch:
         for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
             part = order[start : stop + 1]
             order[start : stop + 1] = sorted(part.tolist(), key=lambda i: batch.look_id(i).encode())
-    return batch if (order[1:] > order[:-1]).all() else batch.order(order)
+    return order
 
 
 @kernel

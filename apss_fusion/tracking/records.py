@@ -1,4 +1,4 @@
-"""The engine's state as keyed records: what a track, a cell, a waiting look and the clock are, in bytes.
+"""The engine's state as keyed records: what a track, a cell and the clock are, in bytes; looks are in `look_records`.
 
 Numbers that belong to one process (of sources, of attributes) do not leave it: records say names and contents. A record is
 MessagePack; rows of kinematics are their bytes, little-endian float64, so that a restart continues to the last bit.
@@ -17,19 +17,17 @@ from numpy.typing import NDArray
 from apss_fusion.estimation.altitude import ALTITUDE
 from apss_fusion.estimation.history import COUNT, FIRST, SOURCES, WIDTH
 from apss_fusion.estimation.motion import STATE
-from apss_fusion.geodesy.footprint import Footprint
 from apss_fusion.kernels import kernel
 from apss_fusion.tracking.attributes import Attributes
 from apss_fusion.tracking.bank import Bank
-from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.register import Register
-from apss_fusion.tracking.rows import BELIEF, DETECTION, LOOK
+from apss_fusion.tracking.rows import BELIEF
 
 #: Name and version of the format; a state with another one is refused.
 FORMAT = "apss-fusion engine state"
-VERSION = 3
-HEADER, CLOCK = "format", "clock"
-TRACK, CELL, LOOK_KEY = "track:", "cell:", "look:"
+VERSION = 4
+HEADER, CLOCK, CUTS = "format", "clock", "cuts"
+TRACK, CELL, LOOKS = "track:", "cell:", "looks:"
 
 Record = tuple[str, bytes | None]
 #: What readers were told of a track: seq of the last update, whether they hold the track, time of that update, microseconds.
@@ -47,19 +45,10 @@ class Clock(msgspec.Struct, frozen=True, array_like=True):
     picture_us: int
     #: Where the window begins, microseconds, a group of domains each; -1 for no cut so far. None where looks are held back.
     cut_us: list[int] | None
-    #: Keys of the looks that arrived since nothing was pending, in the order of their arrival; none where nothing is.
-    pending: list[str]
-
-
-class HeldLook(msgspec.Struct, frozen=True, array_like=True):
-    """A look that waits, as it was encoded."""
-
-    source_id: str
-    look: bytes
-    detections: bytes
-    text: bytes
-    attributes: list[bytes]
-    footprint: bytes | None
+    #: How many looks have arrived since nothing was pending: the last ones of the blocks. 0 where nothing is.
+    pending: int
+    #: The number of the last block of looks.
+    block: int
 
 
 class StateError(ValueError):
@@ -272,45 +261,6 @@ def _histories(rows: list[bytes], width: int) -> NDArray[np.float64]:
             raise ValueError("saved in another setting of the filter")
         out[k, : len(values)] = values
     return out
-
-
-def held_records(batch: LookBatch, register: Register, attributes: Attributes) -> list[Record]:
-    """The records of looks that wait. The key orders them as they arrived."""
-    out: list[Record] = []
-    for i in range(len(batch)):
-        one = batch.take(i, i + 1)
-        look, detections = one.looks.copy(), one.detections.copy()
-        contents = [attributes.content(n) for n in detections["attributes"].tolist()]
-        source = register.names[int(look["source"][0])]
-        look["source"], detections["attributes"] = 0, 0
-        footprint = one.footprints[0].geojson if one.footprints else None
-        value = HeldLook(source, look.tobytes(), detections.tobytes(), one.text.tobytes(), contents, footprint)
-        out.append((held_key(int(look["time_us"][0]), one.look_id(0)), msgspec.msgpack.encode(value)))
-    return out
-
-
-def held_key(time_us: int, look_id: str) -> str:
-    """Key of a waiting look."""
-    return f"{LOOK_KEY}{time_us:020d}:{look_id}"
-
-
-def held_batch(values: Iterable[bytes], register: Register, attributes: Attributes) -> LookBatch:
-    """The waiting looks of their records."""
-    batches = []
-    for value in values:
-        try:
-            held = msgspec.msgpack.decode(value, type=HeldLook)
-            looks = np.frombuffer(held.look, LOOK).copy()
-            detections = np.frombuffer(held.detections, DETECTION).copy()
-            looks["source"] = register.number(held.source_id)
-            detections["attributes"] = [attributes.number_of_content(c) for c in held.attributes]
-            footprints = [Footprint.of(msgspec.json.decode(held.footprint))] if held.footprint else []
-            if len(looks) != 1 or looks["count"][0] != len(detections) or len(held.attributes) != len(detections):
-                raise ValueError("it lacks detections")
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise StateError(f"engine state: a record of a waiting look is damaged: {error}") from None
-        batches.append(LookBatch(looks, detections, np.frombuffer(held.text, np.uint8), footprints))
-    return LookBatch.concat(batches)
 
 
 def as_pairs(records: Any) -> dict[str, bytes]:

@@ -12,7 +12,6 @@ from apss_fusion.tracking.window.lists import precedes, take_place
 from apss_fusion.tracking.window.past import enter_look
 from apss_fusion.tracking.window.rows import (
     ALIVE,
-    ARRIVALS,
     BUDGET,
     CHANGES,
     CLEAN,
@@ -55,9 +54,8 @@ def arrive(w: Work, desk: Work, start: int, stop: int, budget: int) -> tuple[int
                 return q, NEED_WINDOW
             take_place(win, q)
             if win.n[VISITS] == 0:
-                win.n[CLEAN] = win.n[ARRIVALS]
-            win.n[ARRIVALS] += 1
-            win.seen[q].alive, win.seen[q].arrival = 1, win.n[ARRIVALS]
+                win.n[CLEAN] = q
+            win.seen[q].alive = 1
             win.n[ALIVE] += 1
             win.n[STAGE] = _PLACED
         if win.n[STAGE] == _PLACED:

@@ -172,9 +172,6 @@ def _cut_looks(w: Work, group_of_source: NDArray[np.int64], g: int, t: float) ->
     for q in range(win.n[LOOKS]):
         if win.seen[q].alive and group_of_source[win.look[q].source] == g and win.look[q].t < t:
             win.seen[q].touches = -1
-            # No record of it any more: its effect is in the base.
-            if win.seen[q].reported >= 0:
-                win.seen[q].reported = -2 if win.seen[q].reported else -1
             win.seen[q].alive = 0
             win.n[ALIVE] -= 1
             if q == win.n[NEWEST]:

@@ -10,7 +10,8 @@ from apss_fusion.tracking.arrival import Lags
 from apss_fusion.tracking.attributes import Attributes
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.config import Config
-from apss_fusion.tracking.records import Record, Told, held_key
+from apss_fusion.tracking.look_records import LookBlocks
+from apss_fusion.tracking.records import Record, Told
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.updates import UpdateBatch
 from apss_fusion.tracking.window.carry import arrive, clear_work
@@ -37,8 +38,6 @@ from apss_fusion.tracking.window.saved import base_values, window_records
 from apss_fusion.tracking.work import DONE, NEED_BANK, NEED_CELLS, NEED_NAMES, NEED_SCRATCH, NEED_WINDOW, Work
 
 _NO_LIMIT = 1 << 60
-#: A look that has left the window and is still in a record.
-_GONE = -2
 #: A window with this many looks that it has forgotten, and more of them than of the others, is packed.
 _FORGOTTEN = 4096
 
@@ -50,16 +49,20 @@ class WindowFilter(WindowRoom):
     ----------
     config, register, attributes, lags
         As of `Filter`.
+    blocks
+        Of no looks yet.
     """
 
-    def __init__(self, config: Config, register: Register, attributes: Attributes, lags: Lags) -> None:
+    def __init__(
+        self, config: Config, register: Register, attributes: Attributes, lags: Lags, blocks: LookBlocks
+    ) -> None:
         super().__init__(config, register, attributes, lags)
         self._budget = config.budget_clusters
         #: Tracks that readers were told of and that do not exist at present, with the time of their last detection, by id.
         self.remembered: dict[bytes, tuple[Told, float]] = {}
         self._noted: set[int] = set()
-        #: Keys of the records of looks that left the window since last asked.
-        self.gone_looks: list[str] = []
+        #: The looks of the window in records.
+        self.blocks = blocks
 
     # ------------------------------------------------------------------ looks in, updates out
 
@@ -209,22 +212,24 @@ class WindowFilter(WindowRoom):
         while (need := move_cut(self.work, self._lags.group_of_domain, of_source, g, t)) != DONE:
             self._provide(need, LookBatch.empty(), [])
         self._end(LookBatch.empty(), [])
-        self._forget(earliest)
+        self._let_go(g, t)
+        for track_id in [k for k, v in self.remembered.items() if v[1] < earliest]:
+            # It cannot come to life again.
+            del self.remembered[track_id]
+            self.gone.append(track_id)
         n = self.work.window.n
         if n[LOOKS] > 2 * n[ALIVE] + _FORGOTTEN:
             self._pack()
 
-    def _forget(self, t: float) -> None:
-        """Note which records of looks are to go, and forget what was told of tracks that cannot come to life again."""
+    def _let_go(self, g: int, t: float) -> None:
+        """Note in what is recorded of looks that those of group g before time t have left."""
         win = self.work.window
         seen = win.seen[: win.n[LOOKS]]
-        arena = self.arena()
-        for i in np.flatnonzero(seen["reported"] == _GONE).tolist():
-            self.gone_looks.append(held_key(int(arena.looks["time_us"][i]), arena.look_id(i)))
-        seen["reported"][seen["reported"] == _GONE] = -1
-        for track_id in [k for k, v in self.remembered.items() if v[1] < t]:
-            del self.remembered[track_id]
-            self.gone.append(track_id)
+        gone = (seen["alive"] == 0) & (seen["block"] > 0)
+        self.blocks.let_go(seen["block"][gone])
+        seen["block"][gone] = 0
+        names = self.register.names
+        self.blocks.note_cut(t, [names[k] for k in np.flatnonzero(self._lags.group_of_source() == g).tolist()])
 
     def recall(self, told: dict[bytes, Told]) -> dict[bytes, Told]:
         """As of `Filter`, also of tracks that have ended in the window."""

@@ -32,6 +32,7 @@ from apss_fusion.tracking.window.rows import (
     LOOKS,
     NEWEST,
     NODES,
+    RECORDED,
     TEXT,
     TOUCHES,
     TRACKED,
@@ -182,6 +183,7 @@ class WindowRoom(Filter):
         founded = win.track["look"] >= 0
         win.track["look"][founded] = number[win.track["look"][founded]]
         n[NEWEST] = number[n[NEWEST]]
+        n[RECORDED] = np.searchsorted(alive, n[RECORDED])
         n[LOOKS], n[DETECTIONS], n[TEXT] = size, len(packed.detections), len(packed.text)
         self._keep_filings()
         self.work = self.work._replace(feet=self._store.feet)

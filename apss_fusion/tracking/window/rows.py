@@ -41,6 +41,7 @@ ROW_WORDS = (STATE.itemsize + ALTITUDE.itemsize + BELIEF.itemsize) // 8
 #: What is known of a look beside its row.
 SEEN = np.dtype(
     [
+        ("block", "i8"),  # number of the block of records that it is in; 0 for none
         ("touches", "i4"),  # first of the versions that it made
         ("clusters", "i4"),  # cluster numbers given so far
         ("tie", "i4"),  # place among the looks of the same time
@@ -48,9 +49,8 @@ SEEN = np.dtype(
         ("waiting", "i1"),  # what it waits for in the heap, bits of WHOLE and CELLS
         ("alive", "i1"),  # in the window
         ("fused", "i1"),
-        ("reported", "i1"),  # in a record; -1 for never again
-        ("arrival", "i4"),  # its number among all arrivals
-    ]
+    ],
+    align=True,
 )
 #: A look is weighed as a whole, or because the intensity that it read is another.
 WHOLE, CELLS = 1, 2
@@ -139,8 +139,9 @@ LOOKS, DETECTIONS, TOUCHES, FILINGS, NODES, BUCKETS, WRITES, VISITS, CHANGES = r
 #: First of the freed touches and writes; the newest look; whether the window is kept; whether what is done is told; where an
 #: arrival stands; the next change to settle; clusters that may still be weighed; the first look and detection of the batch.
 TOUCH_FREE, WRITE_FREE, NEWEST, KEPT, TOLD, STAGE, SETTLED, BUDGET, BATCH_LOOK, BATCH_DETECTION = range(9, 19)
-#: Bytes of text; arrivals so far, and those up to the last moment at which nothing was pending.
-TEXT, ARRIVALS, CLEAN = 39, 38, 37
+#: Bytes of text; looks that records were made of; the first look that has arrived since nothing was pending. Looks have their
+#: numbers in the order of their arrival.
+TEXT, RECORDED, CLEAN = 39, 38, 37
 #: What a call wants room for: touches, writes to cells, and detections or clusters of a look.
 WANTED_TOUCHES, WANTED_WRITES, WANTED_DETECTIONS = 40, 41, 42
 #: Of the work since it was last asked for: clusters at a look's own place and afterwards, places, tracks and updates.

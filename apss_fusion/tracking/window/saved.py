@@ -17,17 +17,9 @@ from apss_fusion.estimation.motion import STATE
 from apss_fusion.kernels import kernel, whole
 from apss_fusion.tracking.bank import take_entry
 from apss_fusion.tracking.batch import LookBatch
+from apss_fusion.tracking.holdback import time_order
 from apss_fusion.tracking.intensity import Intensity
-from apss_fusion.tracking.records import (
-    CELL,
-    TRACK,
-    LoadedTracks,
-    Record,
-    TrackRows,
-    held_key,
-    held_records,
-    track_records,
-)
+from apss_fusion.tracking.records import CELL, TRACK, LoadedTracks, Record, StateError, TrackRows, track_records
 from apss_fusion.tracking.rows import BELIEF
 from apss_fusion.tracking.window.record import clear_tracked, keep_rows
 from apss_fusion.tracking.window.rows import (
@@ -35,6 +27,7 @@ from apss_fusion.tracking.window.rows import (
     CLEAN,
     LATE_LOOKS,
     LOOKS,
+    RECORDED,
     REVISED,
     TOLD,
     VISITS,
@@ -88,14 +81,11 @@ def window_records(filter: WindowFilter) -> list[Record]:
     if gone:
         out += track_records(_without_rows(filter, gone), filter.bank.pool, filter.register, filter.attributes)
     out += filter.changed_cells(CELL)
-    out += [(key, None) for key in filter.gone_looks]
-    filter.gone_looks = []
-    arena = filter.arena()
-    new = np.flatnonzero((win.seen["alive"][: win.n[LOOKS]] == 1) & (win.seen["reported"][: win.n[LOOKS]] == 0))
-    win.seen["reported"][new] = 1
-    for i in new.tolist():
-        out += held_records(arena.take(i, i + 1), filter.register, filter.attributes)
-    return out
+    start = int(win.n[RECORDED])
+    new = start + np.flatnonzero(win.seen["alive"][start : win.n[LOOKS]])
+    blocks, win.seen["block"][new] = filter.blocks.changes(filter.arena().order(new))
+    win.n[RECORDED] = win.n[LOOKS]
+    return out + blocks
 
 
 def _without_rows(filter: WindowFilter, track_ids: list[bytes]) -> TrackRows:
@@ -117,30 +107,49 @@ def _without_rows(filter: WindowFilter, track_ids: list[bytes]) -> TrackRows:
     )
 
 
-def pending_looks(filter: WindowFilter) -> list[str]:
-    """Keys of the looks that have arrived since nothing was pending, in the order of their arrival; none where nothing is."""
-    win = filter.work.window
-    if win.n[VISITS] == 0:
-        return []
-    seen = win.seen[: win.n[LOOKS]]
-    numbers = np.flatnonzero((seen["alive"] == 1) & (seen["arrival"] > win.n[CLEAN]))
-    arena = filter.arena()
-    order = numbers[np.argsort(seen["arrival"][numbers], kind="stable")]
-    return [held_key(int(arena.looks["time_us"][i]), arena.look_id(i)) for i in order.tolist()]
+def unsettled(filter: WindowFilter) -> int:
+    """How many looks have arrived since nothing was pending; 0 where nothing is."""
+    n = filter.work.window.n
+    return int(n[LOOKS] - n[CLEAN]) if n[VISITS] else 0
 
 
-def take_up(filter: WindowFilter, tracks: LoadedTracks, looks: LookBatch, late: LookBatch, now_s: float | None) -> None:
-    """Continue from a base that the bank holds already: fuse the looks, in their order, then the late ones, telling nobody.
+def take_up(
+    filter: WindowFilter,
+    tracks: LoadedTracks,
+    looks: LookBatch,
+    blocks: NDArray[np.int64],
+    late: int,
+    now_s: float | None,
+) -> None:
+    """Continue from a base that the bank holds already, telling nobody.
 
-    now_s: time of the newest look that had been fused, None for none.
+    Parameters
+    ----------
+    looks, blocks
+        The looks of the window in the order of their arrival, and the number of the block of each.
+    late
+        So many of them, the last ones, are fused as they arrived; the others before, in the order of their time.
+    now_s
+        Time of the newest look that had been fused, None for none.
+
+    Raises
+    ------
+    StateError
+        There are not so many looks.
     """
+    if not 0 <= late <= len(looks):
+        raise StateError("engine state: looks that are pending have no record")
+    settled = len(looks) - late
+    order = np.arange(len(looks))
+    order[:settled] = time_order(looks.take(0, settled), filter.register.names)
+    looks, blocks = looks.order(order), blocks[order]
     n = len(tracks)
     filter.make_room(n, len(tracks.contributors))
     _take_base(filter.work, n)
     _take_cells(filter.work.window, filter.work.intensity)
     filter.work.window.n[TOLD] = 0
-    filter.fuse(looks, 0, len(looks))
-    filter.fuse(late, 0, len(late))
+    filter.fuse(looks, 0, settled)
+    filter.fuse(looks, settled, len(looks))
     if now_s is not None:
         # Of the newest look, nothing may be left but what happened until then.
         filter.let_pass(now_s)
@@ -150,7 +159,9 @@ def take_up(filter: WindowFilter, tracks: LoadedTracks, looks: LookBatch, late: 
         win.n[k] = 0
     rest = filter.recall(tracks.told)
     filter.remembered = {track_id: (told, now_s or 0.0) for track_id, told in rest.items()}
-    win.seen["reported"][: win.n[LOOKS]] = 1
+    win.seen["block"][: win.n[LOOKS]] = blocks
+    win.n[RECORDED] = win.n[LOOKS]
+    filter.blocks.keep(blocks)
     filter.bank.link["changed"] = 0
     filter.work.intensity.cells["changed"] = 0
     filter.gone = []

@@ -78,7 +78,8 @@ def main() -> int:
     compose = Compose(words, port)
     try:
         _say("builds the image; its kernels take some minutes of processor time")
-        compose.run("build", seconds=BUILD_S)
+        # The services have one image in common.
+        compose.run("build", "worker", seconds=BUILD_S)
         began_s = time.monotonic()
         _say("starts broker, topics, demo, workers and replay")
         compose.run("up", "-d", "--no-build", "--scale", f"worker={WORKERS}", seconds=UP_S)

@@ -77,6 +77,10 @@ kafka-stop: $(BIN)/python ## end the broker that make kafka started; its data st
 compose-check: setup ## bring docker-compose.kafka.yml up for real, wait for the demo's tracks, take it down (needs Docker)
 	$(BIN)/python -m deploy.compose_check
 
+.PHONY: demo-kafka
+demo-kafka: setup ## replay the demo into the broker of make kafka, and show its tracks as they arrive at a subscriber
+	$(BIN)/apss-fusion demo-kafka --out demo
+
 .PHONY: check-late
 check-late: setup ## 1,000 random scenarios of late looks with restarts and budgets against the looks in order
 	$(BIN)/python tests/check_late.py 1000 0

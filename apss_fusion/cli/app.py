@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 import apss_fusion
-from apss_fusion.cli import demo, evaluate, formats, fuse, looks, replay, simulate, smooth, subscribe, topics, worker
+from apss_fusion.cli import (
+    demo,
+    demo_kafka,
+    evaluate,
+    formats,
+    fuse,
+    looks,
+    replay,
+    simulate,
+    smooth,
+    subscribe,
+    topics,
+    worker,
+)
 from apss_fusion.cli.errors import CommandError, say
 
 PROGRAM = "apss-fusion"
@@ -25,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (fuse, looks, simulate, evaluate, smooth, demo, formats, worker, replay, subscribe):
+for module in (fuse, looks, simulate, evaluate, smooth, demo, formats, worker, replay, subscribe, demo_kafka):
     app.command(module.NAME, help=module.HELP, epilog=module.EXAMPLE)(module.command)
 app.add_typer(topics.app, name=topics.NAME)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from typing import Any
-
-import orjson
 
 #: What is told of the libraries: only what is wrong.
 _QUIET = ("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp", "numba")
@@ -28,7 +27,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             values["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(values).decode()
+        return json.dumps(values)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """RFC 3339, UTC."""

@@ -18,7 +18,7 @@ import msgspec
 
 from apss_fusion.streaming.app import FAILED, FusionApp, make_app
 from apss_fusion.streaming.deployment import read_deployment
-from apss_fusion.streaming.http import serve
+from apss_fusion.streaming.http import PortError, serve
 from apss_fusion.streaming.logs import set_up_logs
 from apss_fusion.streaming.settings import Settings
 
@@ -54,7 +54,11 @@ async def _run(app: FusionApp) -> int:
         loop.add_signal_handler(number, stop.set)
     runner = None
     if app.settings.worker.http_port != 0:
-        runner = await serve(app)
+        try:
+            runner = await serve(app)
+        except PortError as error:
+            _LOG.error("ends: %s", error)
+            return FAILED
     await app.start()
     await _first(stop.wait(), app.wait_until_stopped())
     if app.crash_reason is not None:

@@ -293,7 +293,7 @@ def test_a_wrong_command_line(
 def example_of_the_readme() -> str | None:
     """The example with kafka-python, if the README has one."""
     text = (HERE.parent / "README.md").read_text(encoding="utf-8")
-    found: Iterable[str] = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    found: Iterable[str] = re.findall(r"^```py(?:thon)?\n(.*?)^```", text, re.S | re.M)
     return next((code for code in found if "KafkaConsumer" in code), None)
 
 

@@ -20,6 +20,7 @@ from apss_fusion.streaming.deployment import Deployment
 from apss_fusion.streaming.fuse_lane import FuseLane
 from apss_fusion.streaming.headers import LOOK, Headers, constant_headers, event_headers, event_source, origin_header
 from apss_fusion.streaming.metrics import Metrics
+from apss_fusion.streaming.pace import Pace
 from apss_fusion.streaming.regions import Regions
 from apss_fusion.streaming.settings import Settings, Topics, Worker
 from apss_fusion.tracking.config import Config
@@ -209,6 +210,7 @@ async def decoder(
         deployed.regions,
         kafka.producer(),
         metrics or Metrics(),
+        Pace(1.0, lambda asking: None),
         topic,
         partition,
     )

@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apss_fusion.model import Look, Source
-from apss_fusion.tracking.engine import Rejected
+from apss_fusion.tracking.config import Config
+from apss_fusion.tracking.engine import Engine, Rejected
 
 LAG = 900.0
 
@@ -184,3 +185,9 @@ def test_pictures_cut_no_updates() -> None:
     """Asking for pictures publishes nothing and changes nothing but when deadlines are noticed within a batch."""
     looks = [*Scenario(34, 8, 12).looks(), tick(30_000.0)]
     assert fused(looks, picture_interval_s=60.0) == fused(looks)
+
+
+def test_an_engine_without_sources_takes_a_batch_of_nothing() -> None:
+    e = Engine(Config.of())
+    assert len(e.process_many([])) == 0
+    assert len(e.process_many([report(0.0, 10.0, 20.0, "235000001")])) == 0

@@ -301,6 +301,13 @@ def other(**fields: Any) -> bytes:
     return json.dumps(json.loads(GOOD) | fields).encode()
 
 
+PLACE = {"detection_id": "0", "lat": 1.0, "lon": 2.0}
+
+
+def with_ids(ids: dict[str, str]) -> bytes:
+    return other(detections=[PLACE | {"ids": ids}])
+
+
 @pytest.mark.parametrize(
     ("value", "headers", "timestamp", "reason"),
     [
@@ -329,6 +336,9 @@ def other(**fields: Any) -> bytes:
         (GOOD, (("origin", b"t.feeds.looks/0/" + b"9" * 40 + b"/0"),), NOW_MS, "header origin"),
         (GOOD, (("origin", b"\xff/0/1/0"),), NOW_MS, "header origin"),
         (GOOD, (("origin", b"t.feeds.looks/\xb2/1/0"),), NOW_MS, "header origin"),
+        (with_ids({"callsign": "x" * 9000}), (), NOW_MS, "a text of more than"),
+        (with_ids({str(k): "x" for k in range(3000)}), (), NOW_MS, "ids or classes of more than"),
+        (other(detections=[PLACE] * 20_001), (), NOW_MS, "more than 20,000 detections"),
     ],
 )
 @pytest.mark.parametrize("at", [0, 20])

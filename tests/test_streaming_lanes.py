@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streaming_tools import Record, cut, run
 
-from apss_fusion.streaming.lanes import Lane, LostRecordsError
+from apss_fusion.streaming.lanes import MOST_WAITING, Lane, LostRecordsError
 from apss_fusion.streaming.transport import Chunk
 
 
@@ -68,7 +68,7 @@ class Rig:
 
     async def put(self, *events: Any) -> None:
         for event in events:
-            await self.lane.put(event)
+            self.lane.put(event)
 
     async def until(self, condition: Callable[[], Any]) -> None:
         while not condition():
@@ -267,21 +267,23 @@ def test_in_a_rest_no_chunk_begins(queued: int) -> None:
     run(go())
 
 
-def test_whoever_waits_for_a_place_is_let_go_when_the_lane_closes() -> None:
-    """Else one partition that goes to another worker would stop the reading of all."""
+def test_a_full_lane_says_so_and_holds_up_nobody() -> None:
+    """Else one partition that waits would stop the reading of all."""
 
     async def go() -> None:
         rig = Rig(most_records=1)
         rig.work.go.clear()
         await rig.put(rig.event(0))
         await rig.work.begun.wait()
-        putting = asyncio.ensure_future(rig.put(*(rig.event(1 + k) for k in range(60))))
-        for _ in range(200):
-            await asyncio.sleep(0)
-        assert not putting.done()
+        assert not rig.lane.is_full
+        await rig.put(rig.event(*range(1, MOST_WAITING)), rig.event(MOST_WAITING))
+        assert rig.lane.is_full
+        assert rig.lane.first_waiting.offset == 1
+        rig.work.go.set()
+        await rig.all_done()
+        assert not rig.lane.is_full
+        assert rig.lane.first_waiting is None
         await rig.lane.close()
-        await putting
-        assert rig.work.chunks == []
 
     run(go())
 

@@ -28,10 +28,15 @@ from apss_fusion.streaming.fail_points import fail_point
 from apss_fusion.streaming.fuse_lane import FuseLane
 from apss_fusion.streaming.lanes import Lane
 from apss_fusion.streaming.metrics import Metrics
+from apss_fusion.streaming.pace import Pace
+from apss_fusion.tracking.arrival import Lags
+from apss_fusion.tracking.register import Register
 
 _LOG = logging.getLogger(__name__)
 #: aiokafka waits so long between two transactions of a producer, s; its own 0.02 is most of a transaction's time.
 _TRANSACTION_BACKOFF_S = 0.002
+#: A partition that gives nothing for so long, s, holds up no other.
+_SILENT_S = 1.0
 #: How often the watchdog looks, s.
 _WATCH_S = 1.0
 #: Exit status of a process that ends itself because of an error.
@@ -51,6 +56,7 @@ class FusionApp(faust.App):  # type: ignore[misc]
         self.metrics = Metrics()
         self.options = aiokafka_options(self.settings)
         self.lanes: dict[tuple[str, int], Lane] = {}
+        self._pace = Pace(_step_s(deployment), self._oldest_ms)
         #: Whether all partitions are taken over.
         self.is_recovered = False
         self._healthy_s = time.monotonic()
@@ -61,6 +67,11 @@ class FusionApp(faust.App):  # type: ignore[misc]
     def start_of(self, topic: str, partition: int) -> int | None:
         """The offset from which a partition is to be read; None: its beginning."""
         return self.lanes[topic, partition].work.start
+
+    def is_full(self, topic: str, partition: int) -> bool:
+        """Whether no more records of a partition are to be fetched for now."""
+        lane = self.lanes.get((topic, partition))
+        return lane is not None and lane.is_full
 
     async def take_over(self, partitions: Collection[Any]) -> None:
         """Give up what is no longer ours, and make the state of these partitions ours."""
@@ -79,6 +90,7 @@ class FusionApp(faust.App):  # type: ignore[misc]
         await asyncio.gather(*(work.take_over() for work in works))
         for work in works:
             self.lanes[work.topic, work.partition] = self._lane(work)
+        self._pace.close()
         for lane in self.lanes.values():
             lane.go_on()
         counts: dict[str, int] = {}
@@ -92,7 +104,7 @@ class FusionApp(faust.App):  # type: ignore[misc]
 
     def _decode_lane(self, topic: str, partition: int) -> DecodeLane:
         return DecodeLane(
-            self.settings, self.deployment.regions, self.producer._producer, self.metrics, topic, partition
+            self.settings, self.deployment.regions, self.producer._producer, self.metrics, self._pace, topic, partition
         )
 
     def _fuse_lane(self, partition: int) -> FuseLane:
@@ -101,9 +113,29 @@ class FusionApp(faust.App):  # type: ignore[misc]
     def _lane(self, work: DecodeLane | FuseLane) -> Lane:
         return Lane(work, lambda: int(self.consumer_generation_id), self.settings.worker.most_records, self.die)
 
+    def _oldest_ms(self, asking: DecodeLane) -> float | None:
+        """The time stamp from which on the slowest of the other partitions of feeds is yet to be decoded; None: all are done."""
+        fronts = [
+            self._front_ms(lane)
+            for lane in self.lanes.values()
+            if isinstance(lane.work, DecodeLane) and lane.work is not asking
+        ]
+        return min((front for front in fronts if front is not None), default=None)
+
+    def _front_ms(self, lane: Lane) -> float | None:
+        if not lane.busy and lane.first_waiting is not None:
+            return float(lane.first_waiting.timestamp)
+        if not lane.busy:
+            # Where only the marks of transactions are left, nothing comes any more although the end is not reached.
+            since_s = asyncio.get_running_loop().time() - lane.empty_since_s
+            if since_s > _SILENT_S or not self._lag(lane.work.topic, lane.work.partition, lane):
+                return None
+        return lane.work.front_ms if isinstance(lane.work, DecodeLane) else None
+
     async def settle(self) -> None:
         """Let chunks under way end, and keep decoders' states, before partitions are given back."""
         lanes = list(self.lanes.values())
+        self._pace.open()
         await asyncio.gather(*(lane.rest() for lane in lanes))
         for lane in lanes:
             if isinstance(lane.work, DecodeLane):
@@ -143,7 +175,9 @@ class FusionApp(faust.App):  # type: ignore[misc]
             lag = self._lag(topic, partition, lane)
             if lag is not None:
                 self.metrics.lag.labels(topic, str(partition)).set(lag)
+        works = [lane.work for lane in self.lanes.values()]
         done = sum(lane.done for lane in self.lanes.values())
+        done += sum(work.steps for work in works if isinstance(work, DecodeLane))
         waiting = any(lane.waiting for lane in self.lanes.values())
         if self.is_ready and (done != self._done_before or not waiting):
             self._healthy_s, self._done_before = time.monotonic(), done
@@ -157,6 +191,13 @@ class FusionApp(faust.App):  # type: ignore[misc]
         end = self.consumer.highwater(TP(topic, partition))
         start = lane.work.start
         return None if end is None else max(end - (start or 0), 0)
+
+
+def _step_s(deployment: Deployment) -> float:
+    """How far one feed may be decoded ahead of another while a worker catches up: half of the shortest lag, at most a minute."""
+    register = Register(deployment.sources)
+    lags = Lags(deployment.config, register, dict(deployment.sources))
+    return min(max(min(lags.group_us) / 2e6, 0.1), 60.0)
 
 
 def make_app(deployment: Deployment) -> FusionApp:
@@ -203,7 +244,7 @@ def make_app(deployment: Deployment) -> FusionApp:
             event.lane_stream = stream
             lane = app.lanes.get((message.topic, message.partition))
             if lane is not None:
-                await lane.put(event)
+                lane.put(event)
 
     @app.timer(_WATCH_S)
     async def watchdog() -> None:

@@ -9,6 +9,7 @@ neither transactions nor fences are needed here, and a worker that was put out a
 from __future__ import annotations
 
 import logging
+import math
 import time
 import zlib
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from apss_fusion.streaming.dead_letters import DeadLetterBox
 from apss_fusion.streaming.fail_points import fail_point
 from apss_fusion.streaming.headers import LOOK, constant_headers, event_headers, event_source, origin_header
 from apss_fusion.streaming.metrics import Metrics
+from apss_fusion.streaming.pace import Pace
 from apss_fusion.streaming.regions import Regions
 from apss_fusion.streaming.settings import Settings
 
@@ -53,13 +55,18 @@ class DecodeLane:
         regions: Regions,
         producer: AIOKafkaProducer,
         metrics: Metrics,
+        pace: Pace,
         topic: str,
         partition: int,
     ) -> None:
         self.topic, self.partition = topic, partition
         self._looks, self._changelog = settings.topic("looks"), settings.topic("decode-changelog")
         self._key = topic.encode()
-        self._regions, self._producer, self._metrics = regions, producer, metrics
+        self._regions, self._producer, self._metrics, self._pace = regions, producer, metrics, pace
+        #: Time stamp of the record that is decoded, or was last, ms.
+        self.front_ms = -math.inf
+        #: Parts of chunks done so far.
+        self.steps = 0
         self._snapshot_records = settings.worker.snapshot_records
         self._decoder = decoder_named(topic.removeprefix(settings.topic("feeds.")))()
         if hasattr(self._decoder, "more_follows"):
@@ -106,6 +113,16 @@ class DecodeLane:
 
     async def process(self, records: list[Any], generation: int) -> None:
         """Decode records that follow; when this returns, the brokers have their looks."""
+        start = 0
+        while start < len(records):
+            self.front_ms = records[start].timestamp
+            stop = await self._pace.reach(self, records, start)
+            await self._process(records[start:stop])
+            self.front_ms = records[stop - 1].timestamp
+            self.steps += 1
+            start = stop
+
+    async def _process(self, records: list[Any]) -> None:
         batches = Batches(self._producer)
         looks = 0
         self._is_ahead = True

@@ -58,9 +58,11 @@ _CHECKED_HEADERS = ("ce_specversion", "ce_type", "ce_dataschema")
 _GOOD_HEADERS = frozenset(h for h in constant_headers(LOOK, "") if h[0] in _CHECKED_HEADERS)
 _TIME_KEY, _TIME_LENGTH = b',"time":"', len("2026-01-01T00:00:00.000000Z")
 
-#: The longest text (an id, a class) that a look may have: it goes on into every update of its track, which must fit a record.
-MOST_TEXT_BYTES = 16_384
-_LONG_TEXT = re.compile(rb'"(?:[^"\\]|\\.){%d}' % (MOST_TEXT_BYTES // 2))
+#: Most detections of a look, and most bytes of what says who or what one is: these go on into the records of the state and
+#: into every update of a track, which must fit.
+MOST_DETECTIONS, MOST_ATTRIBUTE_BYTES = 20_000, 16_384
+_LONG_TEXT = re.compile(rb'"(?:[^"\\]|\\.){%d}' % (MOST_ATTRIBUTE_BYTES // 2))
+_LONG_ATTRIBUTES = re.compile(rb'"(?:ids|class_probs)"\s*:\s*\{[^{}]{%d}' % MOST_ATTRIBUTE_BYTES)
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -240,7 +242,7 @@ class FuseLane:
                 self._origins[place] = at
         if not record.value or not record.value.strip(_BLANK):
             return "the record has no value"
-        return _long_text(record.value) if len(record.value) > MOST_TEXT_BYTES else None
+        return _too_large(record.value) if len(record.value) > MOST_ATTRIBUTE_BYTES // 2 else None
 
     def _publish(self, updates: UpdateBatch, batches: Batches) -> None:
         if not len(updates):
@@ -274,6 +276,10 @@ class FuseLane:
             self._metrics.tracks.labels(self._region, status).set(count)
 
 
-def _long_text(value: bytes) -> str | None:
-    """What to say of a look with a text that is too long; None where all are short."""
-    return f"a text of more than {MOST_TEXT_BYTES // 2:,} characters" if _LONG_TEXT.search(value) else None
+def _too_large(value: bytes) -> str | None:
+    """Why a look is too large to be fused here; None where it is not."""
+    if value.count(b'"detection_id"') > MOST_DETECTIONS:
+        return f"more than {MOST_DETECTIONS:,} detections"
+    if _LONG_TEXT.search(value):
+        return f"a text of more than {MOST_ATTRIBUTE_BYTES // 2:,} bytes"
+    return f"ids or classes of more than {MOST_ATTRIBUTE_BYTES:,} bytes" if _LONG_ATTRIBUTES.search(value) else None

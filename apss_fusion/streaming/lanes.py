@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from apss_fusion.streaming.transport import Chunk
 
 _LOG = logging.getLogger(__name__)
-#: Events that wait in a lane before the framework has to.
-_MOST_WAITING = 50
+#: Records that wait in a lane before no more are fetched for it.
+MOST_WAITING = 20_000
 
 
 class LostRecordsError(RuntimeError):
@@ -62,7 +62,8 @@ class Lane:
     ) -> None:
         self.work = work
         self._generation, self._most_records, self._failed = generation, most_records, failed
-        self._queue: asyncio.Queue[Any] = asyncio.Queue(_MOST_WAITING)
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._queued = 0
         self._next: Any = None
         self.busy = False
         #: Chunks done so far.
@@ -70,6 +71,8 @@ class Lane:
         self._idle, self._may_go = asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._may_go.set()
+        #: Since when there has been nothing to do, by the clock of the event loop.
+        self.empty_since_s = asyncio.get_running_loop().time()
         self._task = asyncio.ensure_future(self._run())
 
     @property
@@ -77,9 +80,22 @@ class Lane:
         """Whether there is something to do."""
         return self.busy or self._next is not None or not self._queue.empty()
 
-    async def put(self, event: Any) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to be fetched for now. It is the fetching that waits: a lane holds up no other."""
+        return self._queued >= MOST_WAITING
+
+    @property
+    def first_waiting(self) -> Any:
+        """The first record that has not begun, None for none."""
+        if self._next is not None:
+            return self._next.value.records[0]
+        return self._queue._queue[0].value.records[0] if not self._queue.empty() else None  # type: ignore[attr-defined]
+
+    def put(self, event: Any) -> None:
         """Add an event of Faust, whose value is a chunk."""
-        await self._queue.put(event)
+        self._queue.put_nowait(event)
+        self._queued += len(event.value.records)
 
     async def rest(self) -> None:
         """Begin no further chunk until `go_on`, and wait until none is under way."""
@@ -88,6 +104,7 @@ class Lane:
 
     def go_on(self) -> None:
         """Go on after a rest."""
+        self.empty_since_s = asyncio.get_running_loop().time()
         self._may_go.set()
 
     async def close(self) -> None:
@@ -97,9 +114,6 @@ class Lane:
             await self._task
         except asyncio.CancelledError:
             pass
-        # Whoever waits for a place would wait for ever.
-        while not self._queue.empty():
-            self._queue.get_nowait()
         await self.work.give_up()
 
     async def _run(self) -> None:
@@ -107,6 +121,7 @@ class Lane:
             while True:
                 if self._next is None:
                     self._next = await self._queue.get()
+                    self._queued -= len(self._next.value.records)
                 await self._may_go.wait()
                 events, self._next = [self._next], None
                 self._idle.clear()
@@ -114,6 +129,7 @@ class Lane:
                 generation, count = events[0].message.generation_id, len(events[0].value.records)
                 while count < self._most_records and not self._queue.empty():
                     event = self._queue.get_nowait()
+                    self._queued -= len(event.value.records)
                     if event.message.generation_id != generation:
                         self._next = event
                         break
@@ -124,6 +140,7 @@ class Lane:
                         await event.lane_stream.ack(event)
                 self.done += 1
                 self.busy = False
+                self.empty_since_s = asyncio.get_running_loop().time()
                 self._idle.set()
         except asyncio.CancelledError:
             raise

@@ -24,7 +24,8 @@ from apss_fusion.streaming.settings import Settings
 
 #: Where the supervisor puts the settings, and its own process number.
 SETTINGS, PARENT = "APSS_PROCESS_SETTINGS", "APSS_PROCESS_PARENT"
-_LOG = logging.getLogger(__name__)
+# Here __name__ is that of the program.
+_LOG = logging.getLogger("apss_fusion.streaming.process")
 _ORPHAN_CHECK_S = 1.0
 
 

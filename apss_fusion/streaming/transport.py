@@ -28,6 +28,8 @@ SCHEME = "chunks"
 #: Most records of an event; several events of a partition may be delivered as one.
 MOST_RECORDS = 1000
 _FETCH_WAIT_MS = 20
+#: After so long, s, lanes that were full are looked at again.
+_FULL_S = 0.02
 
 
 class Chunk(NamedTuple):
@@ -101,6 +103,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self._seek(tp, start)
             self._began[tp], self._handed_out[tp] = start, start - 1
         return positions
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        """Records of partitions whose lanes have room."""
+        ready = {tp for tp in active_partitions or () if not self.app.is_full(tp.topic, tp.partition)}
+        if not ready:
+            await self.sleep(_FULL_S)
+            return {}
+        return await super()._getmany(ready, timeout if len(ready) == len(active_partitions) else _FULL_S)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         """Fetched records as messages of a chunk each."""

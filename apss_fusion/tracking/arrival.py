@@ -81,7 +81,7 @@ class Lags:
         """Of source numbers, those that touch domains of several groups: sources that are not registered."""
         if len(self.group_us) == 1:
             return np.zeros(len(source), np.bool_)
-        known = np.array([self._is_registered(number) for number in range(len(self._register))])
+        known = np.array([self._is_registered(number) for number in range(len(self._register))], np.bool_)
         return ~known[source]
 
     def join_groups(self) -> None:

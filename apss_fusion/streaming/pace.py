@@ -1,0 +1,62 @@
+"""Feeds in step: while a worker catches up, none of its feeds runs ahead of the others.
+
+Looks are late by the clock of arrivals. After an outage, and where a recording is replayed as fast as it goes, each partition of
+a feed would be decoded as fast as it can be; one that is ahead of another by more than the lag makes the other's looks late.
+So a partition waits where others have older records, by the time stamps of the records, which are times of arrival. One
+that is read to its end holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+#: How long a partition waits for one that does not get on, before it goes its own way.
+PATIENCE_S = 5.0
+_LOOK_S = 0.005
+
+
+class Pace:
+    """How far each partition may go.
+
+    Parameters
+    ----------
+    step_s
+        How far one may be ahead of another: less than the shortest lag.
+    oldest_ms
+        Called with one that asks: the time stamp, ms, from which on the slowest of the others is yet to be decoded; None
+        where all are at their ends.
+    """
+
+    def __init__(self, step_s: float, oldest_ms: Callable[[Any], float | None]) -> None:
+        self._step_ms = step_s * 1e3
+        self._oldest_ms = oldest_ms
+        self._is_open = False
+
+    def open(self) -> None:
+        """Let all go, as partitions are to be given back."""
+        self._is_open = True
+
+    def close(self) -> None:
+        """Keep them in step again."""
+        self._is_open = False
+
+    async def reach(self, asking: Any, records: list[Any], start: int) -> int:
+        """Wait until record `start` may be decoded; the number of the first one after it that may not."""
+        since_s, seen_ms = asyncio.get_running_loop().time(), None
+        while not self._is_open:
+            oldest_ms = self._oldest_ms(asking)
+            if oldest_ms is None:
+                break
+            horizon_ms = oldest_ms + self._step_ms
+            if records[start].timestamp <= horizon_ms:
+                return next((k for k in range(start, len(records)) if records[k].timestamp > horizon_ms), len(records))
+            now_s = asyncio.get_running_loop().time()
+            if oldest_ms != seen_ms:
+                since_s, seen_ms = now_s, oldest_ms
+            elif now_s > since_s + PATIENCE_S:
+                until_ms = records[start].timestamp + self._step_ms
+                return next((k for k in range(start, len(records)) if records[k].timestamp > until_ms), len(records))
+            await asyncio.sleep(_LOOK_S)
+        return len(records)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from apss_fusion.feeds.registry import decoders
 from apss_fusion.model import Source
 from apss_fusion.streaming.deployment import formats_of, read_deployment
-from apss_fusion.streaming.process import SETTINGS
 from apss_fusion.streaming.settings import Kafka, Settings, SettingsError, Topics, Worker, read_settings
+from apss_fusion.streaming.supervisor import SETTINGS
 
 
 def write(tmp_path: Path, text: str, name: str = "deployment.toml") -> str:

@@ -21,9 +21,8 @@ from apss_fusion.streaming.deployment import read_deployment
 from apss_fusion.streaming.http import PortError, serve
 from apss_fusion.streaming.logs import set_up_logs
 from apss_fusion.streaming.settings import Settings
+from apss_fusion.streaming.supervisor import PARENT, SETTINGS
 
-#: Where the supervisor puts the settings, and its own process number.
-SETTINGS, PARENT = "APSS_PROCESS_SETTINGS", "APSS_PROCESS_PARENT"
 # Here __name__ is that of the program.
 _LOG = logging.getLogger("apss_fusion.streaming.process")
 _ORPHAN_CHECK_S = 1.0

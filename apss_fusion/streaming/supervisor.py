@@ -16,9 +16,10 @@ from types import FrameType
 
 import msgspec
 
-from apss_fusion.streaming.process import PARENT, SETTINGS
 from apss_fusion.streaming.settings import Settings
 
+#: Where the process finds the settings, and the supervisor's process number.
+SETTINGS, PARENT = "APSS_PROCESS_SETTINGS", "APSS_PROCESS_PARENT"
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _HEALTHY_S = 0.5, 15.0, 30.0
 #: More than the process gives itself to stop.
 _STOP_MARGIN_S = 5.0

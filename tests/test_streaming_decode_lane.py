@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from feeds_ais_tools import STAMP, sentence, ship, tag_block, two_sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streaming_tools import NOW_MS, FakeKafka, Record, cut, decoder, deployment, in_memory, run
 from test_feeds_pieces import FILES, expecting_more, looks_of, pieces_of
 
+from apss_fusion.feeds.ais_nmea import AisNmea
 from apss_fusion.feeds.base import Decoder, Item
 from apss_fusion.feeds.looks_ndjson import Looks
+from apss_fusion.model import Look
 from apss_fusion.replay.pipeline_lines import look_json
 from apss_fusion.streaming.batches import MOST_RECORD_BYTES
 from apss_fusion.streaming.decode_lane import DecodeLane, Snapshot
@@ -346,3 +349,35 @@ def test_a_look_that_no_topic_takes_is_a_dead_letter(padding: int) -> None:
     assert [letter["offset"] for letter in letters(kafka)] == [1, 3, 5]
     assert all(letter["reason"].startswith("the look is too large: ") for letter in letters(kafka))
     assert max(kafka.batch_bytes) < MOST_RECORD_BYTES
+
+
+def test_the_halves_of_two_inputs_never_meet() -> None:
+    """Two receivers number their messages alike: what one has begun, the other must not end."""
+    kafka, deployed = FakeKafka(), deployment()
+    inputs = {
+        name: [
+            *(line.encode() for line in two_sentences(mmsi)),
+            (tag_block(f"c:{STAMP}") + sentence(ship(mmsi=mmsi))).encode(),
+            # What might still come near the first lines has not.
+            b"\n" * 16,
+        ]
+        for name, mmsi in ((b"a", 235012345), (b"b", 235099999))
+    }
+    rows = [(name, lines[k]) for k in range(4) for name, lines in inputs.items()]
+    records = [Record("t.feeds.ais-nmea", 0, k, name, line) for k, (name, line) in enumerate(rows)]
+
+    async def go() -> None:
+        lane = await decoder(kafka, deployed, "ais-nmea")
+        await lane.process(records[:2], 1)
+        await lane.keep()
+        # Another worker goes on: it has what both have begun.
+        other = await decoder(kafka, deployed, "ais-nmea")
+        assert other.start == 2
+        await other.process(records[2:], 1)
+
+    run(go())
+    assert not kafka.log("deadletters")
+    apart = [item for lines in inputs.values() for item in AisNmea().items(BytesIO(b"\n".join(lines)))]
+    expected = [look_json(item).rstrip() for item in apart if isinstance(item, Look)]
+    assert [r.value for r in kafka.log("looks")] == expected
+    assert all(b"SHIP 2350" in look for look in expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,21 @@ from hypothesis import strategies as st
 from streaming_tools import run
 
 from apss_fusion.streaming import pace
-from apss_fusion.streaming.pace import Pace
+from apss_fusion.streaming.pace import Pace, arrival_ms
 
 
 def records(*seconds: float) -> list[Any]:
-    return [SimpleNamespace(timestamp=s * 1e3) for s in seconds]
+    """Records that say when they arrived in a header, and others by their time stamp."""
+    return [
+        SimpleNamespace(timestamp=5.0, headers=[("piece", b"1"), ("arrival", utc(s).encode())])
+        if k % 2
+        else SimpleNamespace(timestamp=s * 1e3, headers=())
+        for k, s in enumerate(seconds)
+    ]
+
+
+def utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 class Feeds:
@@ -33,11 +44,11 @@ class Feeds:
     async def decode(self, number: int) -> None:
         waiting, start = records(*self.feeds[number]), 0
         while start < len(waiting):
-            self.at[number] = waiting[start].timestamp
+            self.at[number] = arrival_ms(waiting[start])
             stop = await self.pace.reach(number, waiting, start)
             assert stop > start
             for r in waiting[start:stop]:
-                self.decoded.append((number, r.timestamp / 1e3))
+                self.decoded.append((number, arrival_ms(r) / 1e3))
             await asyncio.sleep(0)
             start = stop
         self.at[number] = None
@@ -80,3 +91,8 @@ def test_an_open_pace_lets_all_go_at_once() -> None:
         return await waiting
 
     assert run(go()) == 2
+
+
+def test_an_arrival_that_is_no_time_is_not_believed() -> None:
+    assert arrival_ms(SimpleNamespace(timestamp=7, headers=[("arrival", b"yesterday")])) == 7.0
+    assert arrival_ms(SimpleNamespace(timestamp=None, headers=[("arrival", None)])) == 0.0

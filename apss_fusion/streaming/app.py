@@ -28,7 +28,7 @@ from apss_fusion.streaming.fail_points import fail_point
 from apss_fusion.streaming.fuse_lane import FuseLane
 from apss_fusion.streaming.lanes import Lane
 from apss_fusion.streaming.metrics import Metrics
-from apss_fusion.streaming.pace import Pace
+from apss_fusion.streaming.pace import Pace, arrival_ms
 from apss_fusion.tracking.arrival import Lags
 from apss_fusion.tracking.register import Register
 
@@ -61,6 +61,9 @@ class FusionApp(faust.App):  # type: ignore[misc]
         self.is_recovered = False
         self._healthy_s = time.monotonic()
         self._done_before = -1
+
+    def _create_directories(self) -> None:
+        """Nothing is kept on the disk of a worker."""
 
     # ------------------------------------------------------------------ partitions
 
@@ -124,7 +127,7 @@ class FusionApp(faust.App):  # type: ignore[misc]
 
     def _front_ms(self, lane: Lane) -> float | None:
         if not lane.busy and lane.first_waiting is not None:
-            return float(lane.first_waiting.timestamp)
+            return arrival_ms(lane.first_waiting)
         if not lane.busy:
             # Where only the marks of transactions are left, nothing comes any more although the end is not reached.
             since_s = asyncio.get_running_loop().time() - lane.empty_since_s

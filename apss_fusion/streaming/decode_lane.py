@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from apss_fusion.feeds.base import Decoded, Reject
+from apss_fusion.feeds.base import Decoded, Decoder, Reject
 from apss_fusion.feeds.registry import decoder_named
 from apss_fusion.model import Look
 from apss_fusion.replay.pipeline_lines import look_json, utc_text
@@ -29,12 +29,15 @@ from apss_fusion.streaming.dead_letters import DeadLetterBox
 from apss_fusion.streaming.fail_points import fail_point
 from apss_fusion.streaming.headers import LOOK, constant_headers, event_headers, event_source, origin_header
 from apss_fusion.streaming.metrics import Metrics
-from apss_fusion.streaming.pace import Pace
+from apss_fusion.streaming.pace import Pace, arrival_ms
 from apss_fusion.streaming.regions import Regions
 from apss_fusion.streaming.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
+#: Inputs of a partition are told apart by their keys, into so many decoders at most.
+_DECODERS = 64
+_STATES = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -42,7 +45,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
     version: int
     offset: int
-    #: Compressed by zlib.
+    #: Of each decoder, by its number; MessagePack, compressed by zlib.
     state: bytes
 
 
@@ -63,14 +66,14 @@ class DecodeLane:
         self._looks, self._changelog = settings.topic("looks"), settings.topic("decode-changelog")
         self._key = topic.encode()
         self._regions, self._producer, self._metrics, self._pace = regions, producer, metrics, pace
-        #: Time stamp of the record that is decoded, or was last, ms.
+        #: Arrival of the record that is decoded, or was last, ms.
         self.front_ms = -math.inf
         #: Parts of chunks done so far.
         self.steps = 0
         self._snapshot_records = settings.worker.snapshot_records
-        self._decoder = decoder_named(topic.removeprefix(settings.topic("feeds.")))()
-        if hasattr(self._decoder, "more_follows"):
-            self._decoder.more_follows = True
+        self._kind = decoder_named(topic.removeprefix(settings.topic("feeds.")))
+        #: A decoder for each input, so that the halves of two inputs' messages never meet.
+        self._decoders: dict[int, Decoder] = {}
         self._headers = constant_headers(LOOK, event_source(settings.worker.group))
         self._dead_letters = DeadLetterBox(settings, metrics, topic, partition)
         self._kept = self._done = -1
@@ -102,7 +105,8 @@ class DecodeLane:
                 raise ValueError(
                     f"decoder's state of {self.topic}/{self.partition}: version {self._snapshot.version}, not {_VERSION}"
                 )
-            self._decoder.restore(zlib.decompress(self._snapshot.state))
+            for number, state in _STATES.decode(zlib.decompress(self._snapshot.state)):
+                self._decoder(number).restore(state)
             self._kept = self._done = self._snapshot.offset
             self._snapshot = None
         self._metrics.recovery_seconds.labels(self.topic, str(self.partition)).set(time.monotonic() - self._began_s)
@@ -115,10 +119,10 @@ class DecodeLane:
         """Decode records that follow; when this returns, the brokers have their looks."""
         start = 0
         while start < len(records):
-            self.front_ms = records[start].timestamp
+            self.front_ms = arrival_ms(records[start])
             stop = await self._pace.reach(self, records, start)
             await self._process(records[start:stop])
-            self.front_ms = records[stop - 1].timestamp
+            self.front_ms = arrival_ms(records[stop - 1])
             self.steps += 1
             start = stop
 
@@ -138,12 +142,24 @@ class DecodeLane:
         self._metrics.feed_records.labels(self.topic).inc(len(records))
         self._metrics.feed_looks.labels(self.topic).inc(looks)
 
+    def _decoder(self, number: int) -> Decoder:
+        found = self._decoders.get(number)
+        if found is None:
+            found = self._decoders[number] = self._kind()
+            if hasattr(found, "more_follows"):
+                found.more_follows = True
+        return found
+
+    def _state(self) -> bytes:
+        states = [(number, decoder.state()) for number, decoder in sorted(self._decoders.items())]
+        return zlib.compress(msgspec.msgpack.encode(states), 1)
+
     async def keep(self) -> None:
         """Keep the decoder's state, so that whoever follows need not decode again what was decoded here."""
         done = self._done
         if done == self._kept or self._is_ahead:
             return
-        value = msgspec.msgpack.encode(Snapshot(_VERSION, done, zlib.compress(self._decoder.state(), 1)))
+        value = msgspec.msgpack.encode(Snapshot(_VERSION, done, self._state()))
         self._since_kept = 0
         if len(value) > MOST_RECORD_BYTES // 2:
             # Then it is decoded from an older state after a restart, which is right too, and takes longer.
@@ -166,7 +182,7 @@ class DecodeLane:
             return 0
         count = 0
         try:
-            for item in self._decoder.items(BytesIO(record.value)):
+            for item in self._decoder(zlib.crc32(record.key or b"") % _DECODERS).items(BytesIO(record.value)):
                 if isinstance(item, Reject):
                     self._dead_letters.put(batches, record, item)
                 elif isinstance(item, Look | Decoded):

@@ -13,6 +13,8 @@ from urllib.parse import quote
 #: Headers as kafka-python and aiokafka take them, and hand them out.
 Headers = list[tuple[str, bytes]]
 
+#: Header of a record of a feed: when it arrived in its recording, RFC 3339; absent where that is not known.
+ARRIVAL = "arrival"
 #: Header of a look: ``TOPIC/PARTITION/OFFSET/INDEX`` of the record of a feed that completed it.
 ORIGIN = "origin"
 

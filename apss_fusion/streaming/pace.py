@@ -2,19 +2,33 @@
 
 Looks are late by the clock of arrivals. After an outage, and where a recording is replayed as fast as it goes, each partition of
 a feed would be decoded as fast as it can be; one that is ahead of another by more than the lag makes the other's looks late.
-So a partition waits where others have older records, by the time stamps of the records, which are times of arrival. One
-that is read to its end holds nobody up.
+So a partition waits where others have older records. How old one is, its header ``arrival`` says (`replay` writes it), else
+its time stamp. A partition that is read to its end holds nobody up.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+
+from apss_fusion.streaming.headers import ARRIVAL
 
 #: How long a partition waits for one that does not get on, before it goes its own way.
 PATIENCE_S = 5.0
 _LOOK_S = 0.005
+
+
+def arrival_ms(record: Any) -> float:
+    """When a record of a feed arrived, ms since 1970."""
+    for name, value in record.headers:
+        if name == ARRIVAL:
+            try:
+                return datetime.fromisoformat((value or b"").decode("ascii")).timestamp() * 1e3
+            except ValueError:
+                break
+    return float(record.timestamp or 0)
 
 
 class Pace:
@@ -25,7 +39,7 @@ class Pace:
     step_s
         How far one may be ahead of another: less than the shortest lag.
     oldest_ms
-        Called with one that asks: the time stamp, ms, from which on the slowest of the others is yet to be decoded; None
+        Called with one that asks: the time of arrival, ms, from which on the slowest of the others is yet to be decoded; None
         where all are at their ends.
     """
 
@@ -50,13 +64,15 @@ class Pace:
             if oldest_ms is None:
                 break
             horizon_ms = oldest_ms + self._step_ms
-            if records[start].timestamp <= horizon_ms:
-                return next((k for k in range(start, len(records)) if records[k].timestamp > horizon_ms), len(records))
+            if arrival_ms(records[start]) <= horizon_ms:
+                return next(
+                    (k for k in range(start, len(records)) if arrival_ms(records[k]) > horizon_ms), len(records)
+                )
             now_s = asyncio.get_running_loop().time()
             if oldest_ms != seen_ms:
                 since_s, seen_ms = now_s, oldest_ms
             elif now_s > since_s + PATIENCE_S:
-                until_ms = records[start].timestamp + self._step_ms
-                return next((k for k in range(start, len(records)) if records[k].timestamp > until_ms), len(records))
+                until_ms = arrival_ms(records[start]) + self._step_ms
+                return next((k for k in range(start, len(records)) if arrival_ms(records[k]) > until_ms), len(records))
             await asyncio.sleep(_LOOK_S)
         return len(records)

@@ -33,14 +33,13 @@ from apss_fusion.streaming.clients import (
     cluster_error,
     cluster_errors,
 )
+from apss_fusion.streaming.headers import ARRIVAL
 from apss_fusion.streaming.settings import Settings
 from apss_fusion.streaming.topic_admin import find_topics
 from apss_fusion.streaming.topic_data import FEEDS
 
 #: Header of a record: which piece of its input it is, from 1, in decimal digits.
 PIECE = "piece"
-#: Header of a record: when it arrived in the recording, RFC 3339; absent where that is not known.
-ARRIVAL = "arrival"
 #: Records and bytes that may be under way: kafka-python itself would take any number.
 _MOST_RECORDS, _MOST_BYTES = 20_000, 2**25
 #: Deliveries are looked at each time that so many were given.

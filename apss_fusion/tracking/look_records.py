@@ -144,13 +144,14 @@ class LookBlocks:
         looks, detections = block.looks, block.detections
         sources, looks["source"] = _first_met(looks["source"])
         attributes, detections["attributes"] = _first_met(detections["attributes"])
+        contents = self._attributes.contents
         return msgspec.msgpack.encode(
             SavedLooks(
                 _bytes_of(looks),
                 _bytes_of(detections),
                 _bytes_of(block.text),
                 [self._register.names[n] for n in sources],
-                [self._attributes.contents[n] for n in attributes],
+                [contents[n] for n in attributes],
                 [footprint.geojson for footprint in block.footprints],
             )
         )

@@ -49,14 +49,14 @@ _T = TypeVar("_T")
 
 
 class TrackRows(NamedTuple):
-    """What is kept of n tracks: rows, what readers were told, and who has contributed."""
+    """What is kept of n tracks: what readers were told, who has contributed, and the rows of those k that exist."""
 
     track_id: NDArray[np.uint8]  # (n, 16)
-    state: NDArray[np.void]
-    altitude: NDArray[np.void]
-    belief: NDArray[np.void]
-    history: NDArray[np.float64]  # (n, width)
-    exists: NDArray[np.bool_]  # whether there are rows
+    exists: NDArray[np.bool_]
+    state: NDArray[np.void]  # (k,)
+    altitude: NDArray[np.void]  # (k,)
+    belief: NDArray[np.void]  # (k,)
+    history: NDArray[np.float64]  # (k, width)
     seq: NDArray[np.int32]
     told: NDArray[np.int8]
     told_us: NDArray[np.int64]  # time of the last update that was published; 0 where nobody asks for it
@@ -70,11 +70,11 @@ def bank_rows(bank: Bank, ids: NDArray[np.uint8], slots: NDArray[np.int64]) -> T
     link = bank.link[slots]
     return TrackRows(
         ids[slots],
+        np.ones(len(slots), np.bool_),
         bank.state[slots],
         bank.altitude[slots],
         bank.belief[slots],
         bank.history[slots],
-        np.ones(len(slots), np.bool_),
         link["seq"],
         link["told"],
         np.zeros(len(slots), np.int64),
@@ -134,10 +134,13 @@ def track_records(rows: TrackRows, pool: NDArray[np.void], register: Register, a
     # Numbers of attributes and of sets of sources are others elsewhere: what they stand for is in parts of their own.
     belief["attributes"] = 0
     history[:, SOURCES : SOURCES + 1] = 0.0
-    numbers = np.where(rows.exists, rows.belief["attributes"], 0).tolist()
+    exists, contents = rows.exists, attributes.contents
+    numbers = np.zeros(len(exists), np.int64)
+    numbers[exists] = rows.belief["attributes"]
     members = {m: msgspec.msgpack.encode(register.set_members(m)) for m in dict.fromkeys(rows.sources.tolist())}
     counts, flat = _contributors(rows, pool, register)
-    names = [register.names[int(s)].encode() for s in flat[:, 1].tolist()]
+    encoded = {s: register.names[int(s)].encode() for s in set(flat[:, 1].tolist())}
+    names = [encoded[s] for s in flat[:, 1].tolist()]
     contributions = np.zeros(len(flat), CONTRIBUTION)
     contributions["last"], contributions["n"], contributions["name"] = flat[:, 3], flat[:, 2], list(map(len, names))
 
@@ -145,30 +148,30 @@ def track_records(rows: TrackRows, pool: NDArray[np.void], register: Register, a
     for name in ("told_us", "seq", "detections", "told", "exists"):
         head[name] = getattr(rows, name)
     head["kind"], head["contributors"] = _KIND, counts
-    head["altitude"] = rows.exists & (rows.altitude["hh"] > 0.0)
-    if history.shape[1]:
-        head["history"] = np.where(rows.exists, FIRST + WIDTH * history[:, COUNT], 0)
+    known = rows.altitude["hh"] > 0.0
+    head["altitude"][exists] = known
+    used = (FIRST + WIDTH * history[:, COUNT] if history.shape[1] else np.zeros(len(known))).astype(np.int64)
+    head["history"][exists] = used
     sources, head["sources"] = _joined([members[m] for m in rows.sources.tolist()])
-    contents, head["attributes"] = _joined([attributes.contents[n] for n in numbers])
-    exists, known = rows.exists, head["altitude"] == 1
+    maps, head["attributes"] = _joined([contents[n] for n in numbers.tolist()])
     records = _woven(
         [
             (head, np.full(len(head), HEAD.itemsize)),
-            (rows.state[exists], exists * STATE.itemsize),
-            (belief[exists], exists * BELIEF.itemsize),
-            (rows.altitude[known], known * ALTITUDE.itemsize),
-            (history[_used(head["history"], history.shape[1])], 8 * head["history"]),
+            (rows.state, exists * STATE.itemsize),
+            (belief, exists * BELIEF.itemsize),
+            (rows.altitude[known], head["altitude"] * ALTITUDE.itemsize),
+            (history[_used(used, history.shape[1])], 8 * head["history"]),
             (contributions, counts * CONTRIBUTION.itemsize),
             (_joined(names)[0], _sums(flat[:, 0].astype(np.int64), contributions["name"], len(counts))),
             (sources, head["sources"]),
-            (contents, head["attributes"]),
+            (maps, head["attributes"]),
         ]
     )
     text = rows.track_id.tobytes().hex()
     return [(TRACK + text[32 * k : 32 * k + 32], record) for k, record in enumerate(records)]
 
 
-def _used(counts: NDArray[np.int32], width: int) -> NDArray[np.bool_]:
+def _used(counts: NDArray[np.integer], width: int) -> NDArray[np.bool_]:
     """Of rows of a width, the places before these counts."""
     return np.arange(width) < counts[:, None]
 

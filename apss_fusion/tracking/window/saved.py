@@ -49,14 +49,14 @@ def base_rows(filter: WindowFilter, slots: NDArray[np.int64]) -> TrackRows:
     track = win.track[slots]
     first = track["first"]
     exists = (first >= 0) & (win.touch["look"][first] < 0)
-    touch = win.touch[np.where(exists, first, 0)]
+    kept = first[exists]
     return TrackRows(
         filter.track_id[slots],
-        touch["state"].copy(),
-        touch["altitude"].copy(),
-        touch["belief"].copy(),
-        win.touch_history[np.where(exists, first, 0)],
         exists,
+        win.touch["state"][kept],
+        win.touch["altitude"][kept],
+        win.touch["belief"][kept],
+        win.touch_history[kept],
         link["seq"],
         link["told"],
         track["told_us"],
@@ -93,11 +93,11 @@ def _without_rows(filter: WindowFilter, track_ids: list[bytes]) -> TrackRows:
     known = [filter.remembered[track_id][0] for track_id in track_ids]
     return TrackRows(
         np.frombuffer(b"".join(track_ids), np.uint8).reshape(n, 16),
-        np.zeros(n, STATE),
-        np.zeros(n, ALTITUDE),
-        np.zeros(n, BELIEF),
-        np.zeros((n, filter.bank.history.shape[1])),
         np.zeros(n, np.bool_),
+        np.zeros(0, STATE),
+        np.zeros(0, ALTITUDE),
+        np.zeros(0, BELIEF),
+        np.zeros((0, filter.bank.history.shape[1])),
         np.array([k[0] for k in known], np.int32),
         np.array([k[1] for k in known], np.int8),
         np.array([k[2] for k in known], np.int64),

@@ -32,7 +32,8 @@ FACTOR_MIN, FACTOR_MAX = 0.1, 10.0
 _CACHE_SIZE = 1 << 18
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
 _IDS = msgspec.json.Decoder(dict[str, str] | None)
-_CONTENT = msgspec.json.Decoder(tuple[dict[str, str], dict[str, float]])
+_CONTENT_IDS = msgspec.json.Decoder(dict[str, str])
+_CONTENT_CLASSES = msgspec.json.Decoder(dict[str, float])
 _PARTS = msgspec.json.Decoder(tuple[msgspec.Raw, msgspec.Raw])
 _CLASSES = msgspec.json.Decoder(dict[str, float] | None)
 
@@ -53,7 +54,7 @@ class FragmentTable:
     def append(self, fragment: bytes) -> int:
         """Add a byte string; its number."""
         self._pending.append(fragment)
-        return len(self) - 1
+        return self._count + len(self._pending) - 1
 
     def get(self, number: int) -> bytes:
         """The byte string with this number."""
@@ -217,13 +218,14 @@ class Attributes:
         if known is not None:
             return known
         try:
-            ids, classes = _CONTENT.decode(content)
-            _checked_classes(classes)
-            ids_json, class_json = _PARTS.decode(content)
+            ids_json, class_json = map(bytes, _PARTS.decode(content))
+            ids = _CONTENT_IDS.decode(ids_json)
+            if class_json != b"{}":
+                _checked_classes(_CONTENT_CLASSES.decode(class_json))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(f"attributes: {error}") from None
         # What was saved is canonical already.
-        return self._add(content, bytes(ids_json), bytes(class_json), ids)
+        return self._add(content, ids_json, class_json, ids)
 
     def _intern(self, ids: dict[str, str], classes: dict[str, float]) -> int:
         ids_json = orjson.dumps(ids, option=orjson.OPT_SORT_KEYS)

@@ -20,9 +20,7 @@ from apss_fusion.tracking.look_records import LookBlocks
 from apss_fusion.tracking.records import (
     CELL,
     CLOCK,
-    TRACK,
     Clock,
-    LoadedTracks,
     Record,
     StateError,
     as_pairs,
@@ -32,6 +30,7 @@ from apss_fusion.tracking.records import (
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import COASTING, CONFIRMED, TENTATIVE
 from apss_fusion.tracking.snapshot import EngineState, snapshot
+from apss_fusion.tracking.track_records import LoadedTracks
 from apss_fusion.tracking.undetected import MixtureBirths
 from apss_fusion.tracking.updates import UpdateBatch, utc
 from apss_fusion.tracking.window.filter import WindowFilter
@@ -253,9 +252,7 @@ class Engine:
             raise StateError(f"engine state: record 'clock' is damaged: {error}") from None
         if (clock.cut_us is None) != (self._window is None):
             raise StateError("engine state: saved where looks were held back, or not; this engine does otherwise")
-        of_tracks = ((k, v) for k, v in pairs.items() if k.startswith(TRACK))
-        width = self._filter.bank.history.shape[1]
-        tracks = LoadedTracks(of_tracks, self.register, self.attributes, width)
+        tracks = LoadedTracks(pairs, self.register, self.attributes, self._filter.bank.history.shape[1])
         cells = [(k, v) for k, v in pairs.items() if k.startswith(CELL)]
         since_us = clock.fused_us if clock.cut_us is None else min(clock.cut_us)
         self._filter.load(tracks, cells, CELL, since_us / 1e6)
@@ -264,7 +261,7 @@ class Engine:
             self._hold_back.take_up(looks, blocks, clock.arrival_us, clock.floor_us, clock.fused_us)
         else:
             self._agenda.take_up_cuts(clock.cut_us or [])
-            self._hold_back.remember(looks, clock.arrival_us, clock.floor_us)
+            self._hold_back.remember(looks.looks[blocks > 0], clock.arrival_us, clock.floor_us)
             now_s = clock.fused_us / 1e6 if clock.fused_us >= 0 else None
             take_up(self._window, tracks, looks, blocks, clock.pending, now_s)
         self._fused_us = clock.fused_us

@@ -27,19 +27,11 @@ from apss_fusion.tracking.filing import file_track, start_calendar
 from apss_fusion.tracking.loading import load_contributors, load_intensity, take_slots
 from apss_fusion.tracking.picture import tracks_at
 from apss_fusion.tracking.publish import CONTRIBUTORS, EVIDENCES, ROWS, new_output
-from apss_fusion.tracking.records import (
-    CELL,
-    TRACK,
-    LoadedTracks,
-    Record,
-    StateError,
-    Told,
-    bank_rows,
-    track_records,
-)
+from apss_fusion.tracking.records import CELL, TRACK, Record, StateError
 from apss_fusion.tracking.register import Register
 from apss_fusion.tracking.rows import STATUS_NAMES
 from apss_fusion.tracking.step import live_until, run
+from apss_fusion.tracking.track_records import LoadedTracks, bank_rows, track_records
 from apss_fusion.tracking.undetected import ON, MixtureBirths, grown_undetected, holds_more, new_undetected
 from apss_fusion.tracking.updates import UpdateBatch
 from apss_fusion.tracking.window.rows import new_window
@@ -309,7 +301,11 @@ class Filter:
         link = self.bank.link
         slots = np.flatnonzero((link["changed"] != 0) & (link["alive"] != 0))
         link["changed"] = 0
-        return slots[np.argsort(self.track_id[slots].view("S16").ravel(), kind="stable")] if len(slots) else slots
+        return self.by_id(slots)
+
+    def by_id(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Slots in the order of the ids of their tracks."""
+        return slots[np.argsort(self.track_id[slots].view("S16").ravel(), kind="stable")]
 
     def changed_cells(self, prefix: str) -> list[Record]:
         """Records of the intensity cells that changed since last asked, in the order of their keys."""
@@ -357,24 +353,28 @@ class Filter:
         grid = cell_table.new_cells(max(4096, (GLOBE_LEVEL + 1) * n + 64))
         self.work = self.work._replace(bank=bank, cells=grid, heads=np.zeros(len(grid.row), np.int32), intensity=table)
         _file_all(self.work, np.arange(n))
-        self.recall(tracks.told)
+        self.recall(tracks)
         bank.link["changed"] = 0
 
     def _sized(self, slots: int) -> None:
         """The bank has so many slots now."""
 
-    def recall(self, told: dict[bytes, Told]) -> dict[bytes, Told]:
-        """Let tracks go on from what was last published of them; returns those that do not exist."""
-        rest = dict(told)
-        for i in np.flatnonzero(self.bank.link["alive"]).tolist():
-            known = rest.pop(self.track_id[i].tobytes(), None)
-            if known is not None:
-                self.bank.link["seq"][i], self.bank.link["told"][i] = known[:2]
-        return rest
+    def recall(self, tracks: LoadedTracks) -> NDArray[np.int64]:
+        """Let tracks go on from what was last published of them; the places in `told` of those that do not exist."""
+        return self._recall_all(banks.alive(self.bank), tracks)
+
+    def _recall_all(self, slots: NDArray[np.int64], tracks: LoadedTracks) -> NDArray[np.int64]:
+        place = tracks.told_of(self.track_id[slots])
+        slots, place = slots[place >= 0], place[place >= 0]
+        self._recall(slots, tracks.told[place])
+        return np.setdiff1d(np.arange(len(tracks.told)), place)
+
+    def _recall(self, slots: NDArray[np.int64], told: NDArray[np.int64]) -> None:
+        self.bank.link["seq"][slots], self.bank.link["told"][slots] = told[:, 0], told[:, 1]
 
     def records(self) -> list[Record]:
         """Records of the tracks and cells that changed since last asked; a key that is gone has none."""
-        out: list[Record] = [(TRACK + track_id.hex(), None) for track_id in self.gone]
+        out: list[Record] = [(TRACK + track_id.hex(), None) for track_id in sorted(self.gone)]
         self.gone = []
         rows = bank_rows(self.bank, self.track_id, self.changed_slots())
         out += track_records(rows, self.bank.pool, self.register, self.attributes)

@@ -162,17 +162,17 @@ class HoldBack:
 
         blocks: the number of the block of each look. No look that is not after what was fused can come any more.
         """
-        waits = np.flatnonzero(batch.looks["time_us"] > fused_us)
+        waits = np.flatnonzero((blocks > 0) & (batch.looks["time_us"] > fused_us))
         batch, blocks = batch.order(waits), blocks[waits]
         self._blocks.keep(blocks)
         self._waiting = [(batch, blocks)] if len(batch) else []
-        self.remember(batch, clock_us, max(floor_us, fused_us))
+        self.remember(batch.looks, clock_us, max(floor_us, fused_us))
 
-    def remember(self, batch: LookBatch, clock_us: int, floor_us: int) -> None:
-        """Know the ids of these looks, at this time of the clock, as before a restart."""
+    def remember(self, looks: NDArray[np.void], clock_us: int, floor_us: int) -> None:
+        """Know the ids of these looks (rows of `LOOK`), at this time of the clock, as before a restart."""
         self.clock_us, self.floor_us = clock_us, floor_us
-        self._make_room(len(batch), 0)
-        self._used = _know(batch.looks, *self._known, self._used)
+        self._make_room(len(looks), 0)
+        self._used = _know(looks, *self._known, self._used)
 
     def _make_room(self, more: int, from_us: int) -> None:
         if 2 * (self._used + more) <= len(self._known[0]):

@@ -30,9 +30,9 @@ class SavedLooks(msgspec.Struct, frozen=True, array_like=True):
     Sources, attributes and footprints (GeoJSON) stand in the order in which they are met first; rows hold their places.
     """
 
-    looks: bytes
-    detections: bytes
-    text: bytes
+    looks: memoryview
+    detections: memoryview
+    text: memoryview
     sources: list[str]
     attributes: list[bytes]
     footprints: list[bytes]
@@ -107,7 +107,7 @@ class LookBlocks:
     def take_up(self, records: Mapping[str, bytes], last: int) -> tuple[LookBatch, NDArray[np.int64]]:
         """Go on from such records, of which the last block had this number.
 
-        Returns the looks that cuts have left, in the order of their arrival, and the number of the block of each.
+        Returns all their looks in the order of their arrival, and the number of the block of each; 0 for those that have left.
 
         Raises
         ------
@@ -123,9 +123,7 @@ class LookBlocks:
             raise StateError(f"engine state: record '{CUTS}' is damaged: {error}") from None
         batch, numbers = self._decoded(values)
         self.last = last
-        gone = self._are_gone(batch, numbers)
-        if gone.any():
-            batch, numbers = batch.order(np.flatnonzero(~gone)), numbers[~gone]
+        numbers[self._are_gone(batch, numbers)] = 0
         return batch, numbers
 
     def keep(self, numbers: NDArray[np.int64]) -> None:
@@ -146,13 +144,14 @@ class LookBlocks:
         looks, detections = block.looks, block.detections
         sources, looks["source"] = _first_met(looks["source"])
         attributes, detections["attributes"] = _first_met(detections["attributes"])
+        contents = self._attributes.contents
         return msgspec.msgpack.encode(
             SavedLooks(
-                looks.tobytes(),
-                detections.tobytes(),
-                block.text.tobytes(),
+                _bytes_of(looks),
+                _bytes_of(detections),
+                _bytes_of(block.text),
                 [self._register.names[n] for n in sources],
-                [self._attributes.contents[n] for n in attributes],
+                [contents[n] for n in attributes],
                 [footprint.geojson for footprint in block.footprints],
             )
         )
@@ -162,7 +161,7 @@ class LookBlocks:
         blocks = [_block(number, value) for number, value in values]
         looks = np.frombuffer(bytearray().join([b.looks for b in blocks]), LOOK)
         detections = np.frombuffer(bytearray().join([b.detections for b in blocks]), DETECTION)
-        text = np.frombuffer(b"".join([b.text for b in blocks]), np.uint8)
+        text = np.frombuffer(bytearray().join([b.text for b in blocks]), np.uint8)
         sizes = np.array(
             [
                 (
@@ -199,6 +198,10 @@ class LookBlocks:
             except ValueError as error:
                 raise _damaged(number, error) from None
         return np.array(out, np.int64)
+
+
+def _bytes_of(rows: NDArray) -> memoryview:
+    return memoryview(np.ascontiguousarray(rows).view(np.uint8).data)
 
 
 def _key(number: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from apss_fusion.estimation.history import SOURCES
 from apss_fusion.tracking import bank as banks
-from apss_fusion.tracking.records import bank_rows, contributors_of
+from apss_fusion.tracking.track_records import bank_rows, contributors_of
 
 if TYPE_CHECKING:
     from apss_fusion.tracking.filter import Filter

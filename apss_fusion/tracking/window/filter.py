@@ -13,6 +13,7 @@ from apss_fusion.tracking.config import Config
 from apss_fusion.tracking.look_records import LookBlocks
 from apss_fusion.tracking.records import Record, Told
 from apss_fusion.tracking.register import Register
+from apss_fusion.tracking.track_records import LoadedTracks
 from apss_fusion.tracking.updates import UpdateBatch
 from apss_fusion.tracking.window.carry import arrive, clear_work
 from apss_fusion.tracking.window.cut import move_cut
@@ -108,23 +109,21 @@ class WindowFilter(WindowRoom):
     def _take_in(self, batch: LookBatch, start: int, stop: int) -> int:
         """Copy looks of a batch into the window; the number of the first there."""
         self._begin(batch)
-        looks = batch.looks[start:stop].copy()
-        d0, d1 = int(looks["first"][0]), int(looks["first"][-1] + looks["count"][-1])
-        detections = batch.detections[d0:d1].copy()
-        t0 = int(looks["id_at"][0])
+        given = batch.looks[start:stop]
+        d0, d1 = int(given["first"][0]), int(given["first"][-1] + given["count"][-1])
+        t0 = int(given["id_at"][0])
         t1 = int(batch.looks["id_at"][stop]) if stop < len(batch) else len(batch.text)
         n = self.work.window.n
         at, first, text = int(n[LOOKS]), int(n[DETECTIONS]), int(n[TEXT])
-        self._make_room(at + len(looks), first + len(detections), text + t1 - t0)
-        n = self.work.window.n
+        self._make_room(at + len(given), first + d1 - d0, text + t1 - t0)
+        win = self.work.window
+        looks, detections = win.look[at : at + len(given)], win.detection[first : first + d1 - d0]
+        looks[:], detections[:] = given, batch.detections[d0:d1]
         looks["first"] += first - d0
         looks["id_at"] += text - t0
         detections["id_at"] += text - t0
         for i in np.flatnonzero(looks["footprint"] >= 0).tolist():
             looks["footprint"][i] = self._store.number(batch.footprints[looks["footprint"][i]])
-        win = self.work.window
-        win.look[at : at + len(looks)] = looks
-        win.detection[first : first + len(detections)] = detections
         win.text[text : text + t1 - t0] = batch.text[t0:t1]
         seen = win.seen[at : at + len(looks)]
         seen[:] = 0
@@ -171,7 +170,7 @@ class WindowFilter(WindowRoom):
                 if i not in self._noted:
                     known = self.remembered.pop(self.track_id[i].tobytes(), None)
                     if known is not None:
-                        self._recall(i, known[0])
+                        self._recall(np.array([i]), np.array([known[0]]))
         super()._collect(batch, out)
 
     def _desk_work(self) -> Work:
@@ -231,18 +230,13 @@ class WindowFilter(WindowRoom):
         names = self.register.names
         self.blocks.note_cut(t, [names[k] for k in np.flatnonzero(self._lags.group_of_source() == g).tolist()])
 
-    def recall(self, told: dict[bytes, Told]) -> dict[bytes, Told]:
+    def recall(self, tracks: LoadedTracks) -> NDArray[np.int64]:
         """As of `Filter`, also of tracks that have ended in the window."""
-        rest = dict(told)
-        for i in np.flatnonzero(self.work.window.track["first"] >= 0).tolist():
-            known = rest.pop(self.track_id[i].tobytes(), None)
-            if known is not None:
-                self._recall(i, known)
-        return rest
+        return self._recall_all(np.flatnonzero(self.work.window.track["first"] >= 0), tracks)
 
-    def _recall(self, i: int, known: Told) -> None:
-        self.bank.link["seq"][i], self.bank.link["told"][i] = known[:2]
-        self.work.window.track["told_us"][i] = known[2]
+    def _recall(self, slots: NDArray[np.int64], told: NDArray[np.int64]) -> None:
+        super()._recall(slots, told)
+        self.work.window.track["told_us"][slots] = told[:, 2]
 
     def _cell_values(self, rows: NDArray[np.void]) -> NDArray[np.float64]:
         return base_values(self.work.window, rows)

@@ -80,24 +80,28 @@ class WindowRoom(Filter):
             win = win._replace(text=longer(win.text, text))
         self.work = self.work._replace(window=win)
 
-    def make_room(self, tracks: int, contributors: int) -> None:
-        """Room for the base of so many tracks and their contributors, and of the cells that there are."""
+    def make_room(self, tracks: int, contributors: int, looks: int, detections: int) -> None:
+        """Room for the base of so many tracks and their contributors, of the cells that there are, and for what so many looks
+        and detections leave where each is of one track.
+        """
         while self.bank.counters[banks.POOL_FREE] < contributors:
             self._provide(NEED_BANK, LookBatch.empty(), [])
         cells = int(self.work.intensity.used[0])
         win = self.work.window
-        touch = longer(win.touch, tracks + len(win.touch))
+        touch = longer(win.touch, tracks + detections + len(win.touch))
         win = win._replace(
             touch=touch,
             touch_words=words(touch),
-            touch_history=longer(win.touch_history, tracks + len(win.touch)),
-            node=longer(win.node, 2 * tracks + len(win.node)),
+            touch_history=longer(win.touch_history, len(touch)),
+            node=longer(win.node, 2 * tracks + 6 * detections + len(win.node)),
+            visit=longer(win.visit, looks + len(win.visit)),
             filed=longer(win.filed, 2 * tracks + len(win.filed)),
             write=longer(win.write, cells + len(win.write)),
         )
         self.work = self.work._replace(window=win)
-        while len(self.work.window.bucket) < 8 * tracks:
-            self._hash_afresh(2 * len(self.work.window.bucket))
+        keys = 8 * (tracks + detections)
+        if keys > len(win.bucket):
+            self._hash_afresh(1 << (keys - 1).bit_length())
 
     def _widen_window(self) -> None:
         """Room for what the last call wanted: what is too small is doubled, or more."""

@@ -19,8 +19,9 @@ from apss_fusion.tracking.bank import take_entry
 from apss_fusion.tracking.batch import LookBatch
 from apss_fusion.tracking.holdback import time_order
 from apss_fusion.tracking.intensity import Intensity
-from apss_fusion.tracking.records import CELL, TRACK, LoadedTracks, Record, StateError, TrackRows, track_records
+from apss_fusion.tracking.records import CELL, TRACK, Record, StateError
 from apss_fusion.tracking.rows import BELIEF
+from apss_fusion.tracking.track_records import LoadedTracks, TrackRows, track_records
 from apss_fusion.tracking.window.record import clear_tracked, keep_rows
 from apss_fusion.tracking.window.rows import (
     BASE,
@@ -48,14 +49,14 @@ def base_rows(filter: WindowFilter, slots: NDArray[np.int64]) -> TrackRows:
     track = win.track[slots]
     first = track["first"]
     exists = (first >= 0) & (win.touch["look"][first] < 0)
-    touch = win.touch[np.where(exists, first, 0)]
+    kept = first[exists]
     return TrackRows(
         filter.track_id[slots],
-        touch["state"].copy(),
-        touch["altitude"].copy(),
-        touch["belief"].copy(),
-        win.touch_history[np.where(exists, first, 0)],
         exists,
+        win.touch["state"][kept],
+        win.touch["altitude"][kept],
+        win.touch["belief"][kept],
+        win.touch_history[kept],
         link["seq"],
         link["told"],
         track["told_us"],
@@ -71,12 +72,11 @@ def window_records(filter: WindowFilter) -> list[Record]:
     slots = np.flatnonzero((link["changed"] != 0) & (win.track["first"] >= 0))
     link["changed"] = 0
     exists = win.touch["look"][win.track["first"][slots]] < 0
-    rows = base_rows(filter, slots[exists | (link["seq"][slots] > 0)])
-    out: list[Record] = [
-        (TRACK + track_id.hex(), None) for track_id in filter.gone if track_id not in filter.remembered
-    ]
-    gone = [track_id for track_id in filter.gone if track_id in filter.remembered]
+    rows = base_rows(filter, filter.by_id(slots[exists | (link["seq"][slots] > 0)]))
+    gone = sorted(set(filter.gone))
     filter.gone = []
+    out: list[Record] = [(TRACK + track_id.hex(), None) for track_id in gone if track_id not in filter.remembered]
+    gone = [track_id for track_id in gone if track_id in filter.remembered]
     out += track_records(rows, filter.bank.pool, filter.register, filter.attributes)
     if gone:
         out += track_records(_without_rows(filter, gone), filter.bank.pool, filter.register, filter.attributes)
@@ -93,11 +93,11 @@ def _without_rows(filter: WindowFilter, track_ids: list[bytes]) -> TrackRows:
     known = [filter.remembered[track_id][0] for track_id in track_ids]
     return TrackRows(
         np.frombuffer(b"".join(track_ids), np.uint8).reshape(n, 16),
-        np.zeros(n, STATE),
-        np.zeros(n, ALTITUDE),
-        np.zeros(n, BELIEF),
-        np.zeros((n, filter.bank.history.shape[1])),
         np.zeros(n, np.bool_),
+        np.zeros(0, STATE),
+        np.zeros(0, ALTITUDE),
+        np.zeros(0, BELIEF),
+        np.zeros((0, filter.bank.history.shape[1])),
         np.array([k[0] for k in known], np.int32),
         np.array([k[1] for k in known], np.int8),
         np.array([k[2] for k in known], np.int64),
@@ -126,7 +126,7 @@ def take_up(
     Parameters
     ----------
     looks, blocks
-        The looks of the window in the order of their arrival, and the number of the block of each.
+        Looks in the order of their arrival, and the number of the block of each; 0 for those that have left the window.
     late
         So many of them, the last ones, are fused as they arrived; the others before, in the order of their time.
     now_s
@@ -137,14 +137,15 @@ def take_up(
     StateError
         There are not so many looks.
     """
-    if not 0 <= late <= len(looks):
+    order = np.flatnonzero(blocks)
+    settled = len(order) - late
+    if not 0 <= settled <= len(order):
         raise StateError("engine state: looks that are pending have no record")
-    settled = len(looks) - late
-    order = np.arange(len(looks))
-    order[:settled] = time_order(looks.take(0, settled), filter.register.names)
+    rows = LookBatch(looks.looks[order[:settled]], looks.detections, looks.text, looks.footprints)
+    order[:settled] = order[time_order(rows, filter.register.names)]
     looks, blocks = looks.order(order), blocks[order]
     n = len(tracks)
-    filter.make_room(n, len(tracks.contributors))
+    filter.make_room(n, len(tracks.contributors), len(looks), len(looks.detections))
     _take_base(filter.work, n)
     _take_cells(filter.work.window, filter.work.intensity)
     filter.work.window.n[TOLD] = 0
@@ -157,8 +158,10 @@ def take_up(
     win.n[TOLD] = 1
     for k in (LATE_LOOKS, REVISED, WITHDRAWN_TRACKS):
         win.n[k] = 0
-    rest = filter.recall(tracks.told)
-    filter.remembered = {track_id: (told, now_s or 0.0) for track_id, told in rest.items()}
+    filter.remembered = {
+        tracks.told_id[k : k + 1].tobytes(): (tuple(tracks.told[k].tolist()), now_s or 0.0)
+        for k in filter.recall(tracks).tolist()
+    }
     win.seen["block"][: win.n[LOOKS]] = blocks
     win.n[RECORDED] = win.n[LOOKS]
     filter.blocks.keep(blocks)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from feeds_ais_tools import payload_of, sentence
 from streaming_tools import FakeKafka, Record, decoder, deployment, in_memory, run
 
+from apss_fusion.streaming.app import FAILED, FusionApp
 from apss_fusion.streaming.batches import Batches
 
 __all__ = ["in_memory"]
@@ -71,3 +76,45 @@ def test_no_batch_of_a_partition_is_sent_before_the_one_in_front_of_it_is_taken(
     run(go())
     assert kafka.log("looks") == []
     assert [r.key for r in kafka.log("looks-2")] == [b"other"]
+
+
+def test_a_partition_that_is_given_back_at_this_moment_has_no_lag() -> None:
+    """By an assertion aiokafka says that it is not assigned; the watchdog must not end the worker for that."""
+
+    def highwater(tp: Any) -> int:
+        raise AssertionError("Partition is not assigned")
+
+    app: Any = SimpleNamespace(consumer=SimpleNamespace(highwater=highwater))
+    lane: Any = SimpleNamespace(work=SimpleNamespace(start=7))
+    assert FusionApp._lag(app, "looks", 0, lane) is None
+    app.consumer.highwater = lambda tp: 9
+    assert FusionApp._lag(app, "looks", 0, lane) == 2
+
+
+_HANGS = """
+import asyncio, sys
+from types import SimpleNamespace as Some
+from apss_fusion.streaming import process
+
+async def hang():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+async def start():
+    app.task = asyncio.ensure_future(hang())
+
+async def wait_until_stopped():
+    await asyncio.sleep(0)
+
+worker = Some(http_port=0, stop_s=0.5)
+app = Some(settings=Some(worker=worker), start=start, wait_until_stopped=wait_until_stopped, crash_reason="a crash")
+sys.exit(asyncio.run(process._run(app)))
+"""
+
+
+def test_a_process_ends_after_a_crash_also_where_something_hangs() -> None:
+    done = subprocess.run([sys.executable, "-c", _HANGS], timeout=60, capture_output=True, check=False)  # noqa: S603
+    assert done.returncode == FAILED, done.stderr

@@ -190,8 +190,12 @@ class FusionApp(faust.App):  # type: ignore[misc]
             await self.die(RuntimeError("stuck"))
 
     def _lag(self, topic: str, partition: int, lane: Lane) -> int | None:
-        """Records between what is done and the end of a partition, None where the end is not known yet."""
-        end = self.consumer.highwater(TP(topic, partition))
+        """Records between what is done and the end of a partition, None where the end is not known."""
+        try:
+            end = self.consumer.highwater(TP(topic, partition))
+        except AssertionError:
+            # By which aiokafka says that the partition has just been given back: the lane hears of it a moment later.
+            return None
         start = lane.work.start
         return None if end is None else max(end - (start or 0), 0)
 

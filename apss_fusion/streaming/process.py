@@ -61,14 +61,15 @@ async def _run(app: FusionApp) -> int:
             return FAILED
     await app.start()
     await _first(stop.wait(), app.wait_until_stopped())
+    # Whatever hangs from here on, also what Faust and asyncio do after a crash: the process ends.
+    deadline = threading.Timer(app.settings.worker.stop_s, os._exit, (FAILED,))
+    deadline.daemon = True
+    deadline.start()
     if app.crash_reason is not None:
         _LOG.error("ends: %s", app.crash_reason)
         # Nothing that is not safe yet can be made safe in order.
         return FAILED
     _LOG.info("stops")
-    deadline = threading.Timer(app.settings.worker.stop_s, os._exit, (FAILED,))
-    deadline.daemon = True
-    deadline.start()
     await app.settle()
     await app.stop()
     for lane in app.lanes.values():

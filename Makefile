@@ -6,8 +6,9 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-# Stamps: the locked packages are in; the project is in and its kernels are compiled.
+# Stamps: the locked packages are in; the project is in; its kernels are compiled.
 LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 
 # The interpreter that .venv is made from: PYTHON=... or the first of these that is new enough and can make one.
@@ -37,8 +38,11 @@ $(LOCKED): requirements.lock | $(BIN)/python
 	$(PIP) install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
-$(READY): $(LOCKED) pyproject.toml
+$(INSTALLED): $(LOCKED) pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
 	$(BIN)/python -m apss_fusion.warm
 	@touch $@
 
@@ -46,18 +50,26 @@ $(READY): $(LOCKED) pyproject.toml
 demo: setup ## simulate a constellation, fuse it, print a summary and where the tracks are (into demo/)
 	$(BIN)/apss-fusion demo --out demo
 
+# Tests that call few kernels: they run on one core while, after an installation, the kernels are compiled on another.
+EARLY := $(wildcard tests/test_topics_*.py tests/test_broker.py tests/test_replay_kafka.py tests/test_subscriber.py \
+  tests/test_schemas.py tests/test_feeds_*.py)
+RUN := $(BIN)/python -m pytest
+
 .PHONY: test
-test: lint ## run the linters and every test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
+test: $(INSTALLED) ## run the linters and every test
+	@$(MAKE) --no-print-directory setup & compiling=$$!; \
+	{ $(MAKE) --no-print-directory lint && { $(RUN) $(PYTEST) $(EARLY) || [ $$? -eq 5 ]; }; } || { kill $$compiling 2>/dev/null; exit 1; }; \
+	wait $$compiling
+	$(RUN) --numprocesses auto --dist loadfile $(PYTEST) $(addprefix --ignore=,$(EARLY))
 
 .PHONY: lint
-lint: setup ## check style, formatting and types
+lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 .PHONY: format
-format: setup ## format the code and mend what the linter can mend
+format: $(INSTALLED) ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -364,9 +364,8 @@ class Filter:
         return self._recall_all(banks.alive(self.bank), tracks)
 
     def _recall_all(self, slots: NDArray[np.int64], tracks: LoadedTracks) -> NDArray[np.int64]:
-        place = tracks.told_of(self.track_id[slots])
-        slots, place = slots[place >= 0], place[place >= 0]
-        self._recall(slots, tracks.told[place])
+        which, place = tracks.told_of(self.track_id[slots])
+        self._recall(slots[which], tracks.told[place])
         return np.setdiff1d(np.arange(len(tracks.told)), place)
 
     def _recall(self, slots: NDArray[np.int64], told: NDArray[np.int64]) -> None:

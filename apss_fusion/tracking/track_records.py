@@ -319,13 +319,10 @@ class LoadedTracks:
     def __len__(self) -> int:
         return len(self.state)
 
-    def told_of(self, ids: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The places in `told` of tracks with these ids, (n, 16); -1 for those that nobody was told of."""
-        wanted = np.ascontiguousarray(ids).view("S16").ravel()
-        place = np.searchsorted(self.told_id, wanted)
-        place[place == len(self.told_id)] = -1
-        place[self.told_id[place] != wanted] = -1
-        return place
+    def told_of(self, ids: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of the tracks with these ids, (n, 16), readers were told of, and their places in `told`."""
+        _, which, place = np.intersect1d(np.ascontiguousarray(ids).view("S16"), self.told_id, return_indices=True)
+        return which, place
 
 
 def _ids(keys: list[str]) -> NDArray[np.uint8]:

@@ -73,6 +73,9 @@ class OurApp(faust.App):  # type: ignore[misc]
     def start_of(self, topic: str, partition: int) -> int | None:
         return self.state_ends
 
+    def is_full(self, topic: str, partition: int) -> bool:
+        return False
+
     async def die(self, error: BaseException) -> None:
         await self.crash(error)
 
@@ -536,7 +539,7 @@ def test_what_ends_in_an_error_is_not_acknowledged(kafka: str) -> None:
         async def agent(stream: Any) -> None:
             async for event in stream.noack().events():
                 event.lane_stream = stream
-                await lane.put(event)
+                lane.put(event)
 
         async with running(app):
             assert await until(lambda: errors)

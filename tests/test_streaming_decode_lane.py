@@ -218,7 +218,7 @@ def test_a_state_that_is_too_large_is_not_kept_and_an_older_one_is_used(
         lane = await _ais(kafka)
         await lane.process(records[:10], 1)
         await lane.keep()
-        monkeypatch.setattr("apss_fusion.streaming.decode_lane.MOST_RECORD_BYTES", 20)
+        monkeypatch.setattr("apss_fusion.streaming.decode_lane._MOST_SNAPSHOT_BYTES", 20)
         await lane.process(records[10:20], 1)
         await lane.keep()
         assert (await _ais(kafka)).start == 10

@@ -182,7 +182,7 @@ def test_a_region_has_partitions_a_producer_and_an_engine_of_its_own() -> None:
             await lane.process([r._replace(partition=partition) for r in look_records(LOOKS[partition::2])], 1)
 
     run(go())
-    assert sorted(kafka.owners) == ["t.g-fuse-0", "t.g-fuse-1"]
+    assert sorted(kafka.owners) == ["t.fuse-changelog-0", "t.fuse-changelog-1"]
     assert [lines(kafka, partition) for partition in (0, 1)] == [embedded(deployed, LOOKS[k::2]) for k in (0, 1)]
     assert kafka.log("fuse-changelog", 0)
     assert kafka.log("fuse-changelog", 1)
@@ -339,6 +339,11 @@ def with_ids(ids: dict[str, str]) -> bytes:
         (with_ids({"callsign": "x" * 9000}), (), NOW_MS, "a text of more than"),
         (with_ids({str(k): "x" for k in range(3000)}), (), NOW_MS, "ids or classes of more than"),
         (other(detections=[PLACE] * 20_001), (), NOW_MS, "more than 20,000 detections"),
+        (other(look_id='"' * 400_000), (), NOW_MS, "a text of more than"),
+        (b'"' + b'\\"' * 400_000, (), NOW_MS, "a text of more than"),
+        (GOOD, (("ce_type", b"\xff" * 3_000_000),), NOW_MS, "header ce_type"),
+        (GOOD, (("origin", b"\0" * 3_000_000),), NOW_MS, "header origin"),
+        (GOOD, (("origin", b"x" * 250 + b"/0/1/0"),), NOW_MS, "header origin"),
     ],
 )
 @pytest.mark.parametrize("at", [0, 20])

@@ -81,14 +81,17 @@ def test_who_does_not_get_on_is_not_waited_for_for_ever(monkeypatch: Any) -> Non
     assert run(stuck.reach(None, records(100, 105, 111), 0)) == 2
 
 
-def test_an_open_pace_lets_all_go_at_once() -> None:
+def test_who_waits_stops_where_it_is_when_partitions_are_given_back() -> None:
     async def go() -> int:
         held = Pace(10.0, lambda asking: 0.0)
         waiting = asyncio.ensure_future(held.reach(None, records(100, 200), 0))
         await asyncio.sleep(0)
         assert not waiting.done()
-        held.open()
-        return await waiting
+        held.halt()
+        assert await waiting == 0
+        assert await held.reach(None, records(0, 1), 1) == 1
+        held.go_on()
+        return await held.reach(None, records(0, 10, 11), 0)
 
     assert run(go()) == 2
 

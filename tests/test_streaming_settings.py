@@ -65,7 +65,7 @@ def test_a_file_the_environment_and_the_command_line(tmp_path: Path) -> None:
         "APSS_SOURCES": "sources.toml",
         # Of others.
         "APSS_TEST_KAFKA": "required",
-        "APSS_KAFKA": "x",
+        "APSS_FUSION_SERVICE_HOST": "10.0.0.1",
         "KAFKA_BOOTSTRAP": "d:4",
     }
     settings = read_settings(path, environment)
@@ -224,3 +224,9 @@ def test_what_settings_name_and_is_wrong_is_told_in_one_line(tmp_path: Path, tex
         read_deployment(read_settings(write(tmp_path, text), {}))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["APSS_KAFKA", "APSS_BOOTSTRP", "APSS_WORKER_HTTPPORT", "APSS_"])
+def test_a_variable_that_names_no_setting_is_an_error(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: there is no such setting$"):
+        read_settings(None, {name: "x"})

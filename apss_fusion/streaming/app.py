@@ -36,9 +36,9 @@ _LOG = logging.getLogger(__name__)
 #: aiokafka waits so long between two transactions of a producer, s; its own 0.02 is most of a transaction's time.
 _TRANSACTION_BACKOFF_S = 0.002
 #: A partition that gives nothing for so long, s, holds up no other.
-_SILENT_S = 1.0
+_SILENT_S = 3.0
 #: How often the watchdog looks, s.
-_WATCH_S = 1.0
+WATCH_S = 1.0
 #: Exit status of a process that ends itself because of an error.
 FAILED = 70
 
@@ -60,7 +60,8 @@ class FusionApp(faust.App):  # type: ignore[misc]
         #: Whether all partitions are taken over.
         self.is_recovered = False
         self._healthy_s = time.monotonic()
-        self._done_before = -1
+        #: What each lane had done, and since when it has done no more.
+        self._seen: dict[tuple[str, int], tuple[int, float]] = {}
 
     def _create_directories(self) -> None:
         """Nothing is kept on the disk of a worker."""
@@ -79,7 +80,7 @@ class FusionApp(faust.App):  # type: ignore[misc]
     async def take_over(self, partitions: Collection[Any]) -> None:
         """Give up what is no longer ours, and make the state of these partitions ours."""
         self.is_recovered = False
-        self._healthy_s = time.monotonic()
+        self.note_progress()
         mine = {(tp.topic, tp.partition) for tp in partitions}
         for place in self.lanes.keys() - mine:
             await self.lanes.pop(place).close()
@@ -91,9 +92,10 @@ class FusionApp(faust.App):  # type: ignore[misc]
         await replay(self.options, self.settings.topic("decode-changelog"), lanes_readers(decoding))
         works: list[DecodeLane | FuseLane] = [*decoding, *fusing]
         await asyncio.gather(*(work.take_over() for work in works))
+        self.note_progress()
         for work in works:
             self.lanes[work.topic, work.partition] = self._lane(work)
-        self._pace.close()
+        self._pace.go_on()
         for lane in self.lanes.values():
             lane.go_on()
         counts: dict[str, int] = {}
@@ -111,7 +113,7 @@ class FusionApp(faust.App):  # type: ignore[misc]
         )
 
     def _fuse_lane(self, partition: int) -> FuseLane:
-        return FuseLane(self.deployment, self.options, self.metrics, partition)
+        return FuseLane(self.deployment, self.options, self.metrics, partition, self.note_progress)
 
     def _lane(self, work: DecodeLane | FuseLane) -> Lane:
         return Lane(work, lambda: int(self.consumer_generation_id), self.settings.worker.most_records, self.die)
@@ -131,14 +133,14 @@ class FusionApp(faust.App):  # type: ignore[misc]
         if not lane.busy:
             # Where only the marks of transactions are left, nothing comes any more although the end is not reached.
             since_s = asyncio.get_running_loop().time() - lane.empty_since_s
-            if since_s > _SILENT_S or not self._lag(lane.work.topic, lane.work.partition, lane):
+            if since_s > _SILENT_S or self._lag(lane.work.topic, lane.work.partition, lane) == 0:
                 return None
         return lane.work.front_ms if isinstance(lane.work, DecodeLane) else None
 
     async def settle(self) -> None:
         """Let chunks under way end, and keep decoders' states, before partitions are given back."""
         lanes = list(self.lanes.values())
-        self._pace.open()
+        self._pace.halt()
         await asyncio.gather(*(lane.rest() for lane in lanes))
         for lane in lanes:
             if isinstance(lane.work, DecodeLane):
@@ -161,6 +163,10 @@ class FusionApp(faust.App):  # type: ignore[misc]
         """Whether this worker has been ready, or getting ready, not too long ago."""
         return time.monotonic() - self._healthy_s <= self.settings.worker.stuck_s
 
+    def note_progress(self) -> None:
+        """Something gets on that takes long."""
+        self._healthy_s = time.monotonic()
+
     async def die(self, error: BaseException) -> None:
         """End the process: in order if that works, but end it. Faust's orderly stop can hang for ever."""
         deadline = threading.Timer(self.settings.worker.stop_s, os._exit, (FAILED,))
@@ -178,16 +184,26 @@ class FusionApp(faust.App):  # type: ignore[misc]
             lag = self._lag(topic, partition, lane)
             if lag is not None:
                 self.metrics.lag.labels(topic, str(partition)).set(lag)
-        works = [lane.work for lane in self.lanes.values()]
-        done = sum(lane.done for lane in self.lanes.values())
-        done += sum(work.steps for work in works if isinstance(work, DecodeLane))
-        waiting = any(lane.waiting for lane in self.lanes.values())
-        if self.is_ready and (done != self._done_before or not waiting):
-            self._healthy_s, self._done_before = time.monotonic(), done
-        elif not self.is_healthy:
-            what = "a chunk does not end" if self.lanes else "there are no partitions for it"
+        stuck = self._stuck_lane()
+        if stuck is None and self.is_ready:
+            self.note_progress()
+        elif stuck is not None or not self.is_healthy:
+            what = "there are no partitions for it" if stuck is None else f"{stuck[0]}/{stuck[1]} does not get on"
             _LOG.error("stuck for %g s: %s", self.settings.worker.stuck_s, what)
             await self.die(RuntimeError("stuck"))
+
+    def _stuck_lane(self) -> tuple[str, int] | None:
+        """A partition that has had something to do for too long without doing any of it."""
+        now_s = time.monotonic()
+        self._seen = {place: seen for place, seen in self._seen.items() if place in self.lanes}
+        for place, lane in self.lanes.items():
+            done = lane.done + (lane.work.steps if isinstance(lane.work, DecodeLane) else 0)
+            before, since_s = self._seen.get(place, (-1, now_s))
+            if done != before or not lane.waiting or not self.is_ready:
+                self._seen[place] = done, now_s
+            elif now_s - since_s > self.settings.worker.stuck_s:
+                return place
+        return None
 
     def _lag(self, topic: str, partition: int, lane: Lane) -> int | None:
         """Records between what is done and the end of a partition, None where the end is not known."""
@@ -252,11 +268,6 @@ def make_app(deployment: Deployment) -> FusionApp:
             lane = app.lanes.get((message.topic, message.partition))
             if lane is not None:
                 lane.put(event)
-
-    @app.timer(_WATCH_S)
-    async def watchdog() -> None:
-        """See that the worker gets on."""
-        await app.watch()
 
     @app.on_partitions_revoked.connect
     async def settle(sender: Any, revoked: Any, **kwargs: Any) -> None:

@@ -17,6 +17,7 @@ from apss_fusion.streaming.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The last millisecond that RFC 3339 has a time for.
+_MOST_REASON_CHARACTERS = 500
 _MOST_MS = 253_402_300_799_999
 
 
@@ -31,14 +32,16 @@ class DeadLetterBox:
 
     def put(self, batches: Batches, record: Any, reject: Reject) -> None:
         """Add the dead letter of a record, or of a detection in it."""
-        letter = dead_letter(reject if reject.record is not None else _with(reject, record.value), "")
+        # Of a bad detection, the place is enough: a look may have thousands of them.
+        text = record.value if reject.record is None and reject.is_record else reject.record
+        letter = dead_letter(Reject(reject.reason, reject.field, reject.line, text, reject.is_record), "")
         value = orjson.dumps(
             {
                 "topic": self._topic,
                 "partition": self._partition,
                 "offset": record.offset,
-                "reason": letter.reason,
-                "field": letter.field,
+                "reason": _cut(letter.reason),
+                "field": None if letter.field is None else _cut(letter.field),
                 "record": letter.record,
             }
         )
@@ -49,5 +52,6 @@ class DeadLetterBox:
         self._metrics.count_dead_letter(self._topic, reject.reason)
 
 
-def _with(reject: Reject, value: bytes | None) -> Reject:
-    return Reject(reject.reason, reject.field, reject.line, value, reject.is_record)
+def _cut(text: str) -> str:
+    """A text that may quote what somebody sent."""
+    return text if len(text) <= _MOST_REASON_CHARACTERS else text[:_MOST_REASON_CHARACTERS] + "..."

@@ -35,9 +35,12 @@ from apss_fusion.streaming.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
-#: Inputs of a partition are told apart by their keys, into so many decoders at most.
-_DECODERS = 64
-_STATES = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
+#: So many inputs of a partition have a decoder of their own; further ones share one.
+_MOST_DECODERS = 64
+_STATES = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
+_MOST_SNAPSHOT_BYTES = MOST_RECORD_BYTES - 65_536
+#: A large state is kept more rarely, by so many bytes of it for each record: it takes a twentieth of the time then.
+_SMALL_BYTES, _BYTES_A_RECORD = 65_536, 20
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -72,14 +75,15 @@ class DecodeLane:
         self.steps = 0
         self._snapshot_records = settings.worker.snapshot_records
         self._kind = decoder_named(topic.removeprefix(settings.topic("feeds.")))
-        #: A decoder for each input, so that the halves of two inputs' messages never meet.
-        self._decoders: dict[int, Decoder] = {}
+        #: A decoder for each input, by the keys of the records, so that the halves of two inputs' messages do not meet.
+        self._decoders: dict[bytes, Decoder] = {}
         self._headers = constant_headers(LOOK, event_source(settings.worker.group))
         self._dead_letters = DeadLetterBox(settings, metrics, topic, partition)
         self._kept = self._done = -1
         #: Whether the decoder has read records that are not done yet: then its state goes with no offset.
         self._is_ahead = False
         self._since_kept = 0
+        self._kept_bytes = 0
         self._began_s = time.monotonic()
         self._snapshot: Snapshot | None = None
 
@@ -105,8 +109,8 @@ class DecodeLane:
                 raise ValueError(
                     f"decoder's state of {self.topic}/{self.partition}: version {self._snapshot.version}, not {_VERSION}"
                 )
-            for number, state in _STATES.decode(zlib.decompress(self._snapshot.state)):
-                self._decoder(number).restore(state)
+            for key, state in _STATES.decode(zlib.decompress(self._snapshot.state)):
+                self._decoder(key).restore(state)
             self._kept = self._done = self._snapshot.offset
             self._snapshot = None
         self._metrics.recovery_seconds.labels(self.topic, str(self.partition)).set(time.monotonic() - self._began_s)
@@ -121,6 +125,9 @@ class DecodeLane:
         while start < len(records):
             self.front_ms = arrival_ms(records[start])
             stop = await self._pace.reach(self, records, start)
+            if stop == start:
+                # Partitions are given back: whoever has this one next goes on here.
+                return
             await self._process(records[start:stop])
             self.front_ms = arrival_ms(records[stop - 1])
             self.steps += 1
@@ -137,21 +144,25 @@ class DecodeLane:
         fail_point("looks_sent")
         self._done, self._is_ahead = records[-1].offset, False
         self._since_kept += len(records)
-        if self._since_kept >= self._snapshot_records:
+        if self._since_kept >= max(self._snapshot_records, (self._kept_bytes - _SMALL_BYTES) // _BYTES_A_RECORD):
             await self.keep()
         self._metrics.feed_records.labels(self.topic).inc(len(records))
         self._metrics.feed_looks.labels(self.topic).inc(looks)
 
-    def _decoder(self, number: int) -> Decoder:
-        found = self._decoders.get(number)
+    def _decoder(self, key: bytes) -> Decoder:
+        found = self._decoders.get(key)
+        if found is None and len(self._decoders) >= _MOST_DECODERS:
+            key = b""
+            found = self._decoders.get(key)
         if found is None:
-            found = self._decoders[number] = self._kind()
+            found = self._decoders[key] = self._kind()
             if hasattr(found, "more_follows"):
                 found.more_follows = True
         return found
 
     def _state(self) -> bytes:
-        states = [(number, decoder.state()) for number, decoder in sorted(self._decoders.items())]
+        # In the order in which they came: it says which inputs have one of their own.
+        states = [(key, decoder.state()) for key, decoder in self._decoders.items()]
         return zlib.compress(msgspec.msgpack.encode(states), 1)
 
     async def keep(self) -> None:
@@ -160,8 +171,8 @@ class DecodeLane:
         if done == self._kept or self._is_ahead:
             return
         value = msgspec.msgpack.encode(Snapshot(_VERSION, done, self._state()))
-        self._since_kept = 0
-        if len(value) > MOST_RECORD_BYTES // 2:
+        self._since_kept, self._kept_bytes = 0, len(value)
+        if len(value) > _MOST_SNAPSHOT_BYTES:
             # Then it is decoded from an older state after a restart, which is right too, and takes longer.
             _LOG.warning("%s/%d: the decoder's state, %d bytes, is too large to be kept", *self._place, len(value))
             return
@@ -182,7 +193,7 @@ class DecodeLane:
             return 0
         count = 0
         try:
-            for item in self._decoder(zlib.crc32(record.key or b"") % _DECODERS).items(BytesIO(record.value)):
+            for item in self._decoder(record.key or b"").items(BytesIO(record.value)):
                 if isinstance(item, Reject):
                     self._dead_letters.put(batches, record, item)
                 elif isinstance(item, Look | Decoded):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -50,8 +50,10 @@ _ID_AT, _ID_END = len('{"track_id":"'), len('{"track_id":"') + 36
 #: What makes a record one that has been applied already.
 REPEAT = "repeat"
 _NO_ORIGIN = (-1, -1)
+#: Partitions of feeds whose looks a region may get: each is named in every watermark.
+_MOST_PLACES = 5000
 #: The form of that header: TOPIC/PARTITION, OFFSET, INDEX, of numbers that Kafka may have.
-_match_origin = re.compile(rb"([\w.-]+/\d{1,9})/(\d{1,18})/(\d{1,18})").fullmatch
+_match_origin = re.compile(rb"([\w.-]{1,249}/\d{1,6})/(\d{1,18})/(\d{1,18})").fullmatch
 #: Of these bytes (the last three mark UTF-8), a reader of lines finds nothing to tell of.
 _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"
 _CHECKED_HEADERS = ("ce_specversion", "ce_type", "ce_dataschema")
@@ -61,7 +63,8 @@ _TIME_KEY, _TIME_LENGTH = b',"time":"', len("2026-01-01T00:00:00.000000Z")
 #: Most detections of a look, and most bytes of what says who or what one is: these go on into the records of the state and
 #: into every update of a track, which must fit.
 MOST_DETECTIONS, MOST_ATTRIBUTE_BYTES = 20_000, 16_384
-_LONG_TEXT = re.compile(rb'"(?:[^"\\]|\\.){%d}' % (MOST_ATTRIBUTE_BYTES // 2))
+# Each string from its quote to its end, or to that of the value: one pass, whatever stands there.
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _LONG_ATTRIBUTES = re.compile(rb'"(?:ids|class_probs)"\s*:\s*\{[^{}]{%d}' % MOST_ATTRIBUTE_BYTES)
 
 
@@ -87,6 +90,8 @@ class FuseLane:
         How aiokafka reaches the cluster.
     partition
         Of the topic `looks`, and of those that go with it.
+    progress
+        Called while the state is taken over, which may take long.
     """
 
     def __init__(
@@ -95,12 +100,13 @@ class FuseLane:
         options: Mapping[str, Any],
         metrics: Metrics,
         partition: int,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
         settings = deployment.settings
         self.topic = settings.topic("looks")
         self.partition = partition
         self._tracks, self._changelog = settings.topic("tracks"), settings.topic("fuse-changelog")
-        self._options = options
+        self._options, self._progress = options, progress
         self._metrics = metrics
         self._engine = Engine(deployment.config, deployment.sources)
         self._given = 0
@@ -109,7 +115,8 @@ class FuseLane:
         self._producer = AIOKafkaProducer(
             **options,
             **producer_options(),
-            transactional_id=f"{settings.topics.prefix}{settings.worker.group}-fuse-{partition}",
+            # By the changelog that it guards, whatever the group is called.
+            transactional_id=f"{self._changelog}-{partition}",
         )
         source = event_source(settings.worker.group)
         self._track_headers = constant_headers(TRACK, source)
@@ -130,6 +137,7 @@ class FuseLane:
         records: dict[bytes, bytes] = {}
 
         def apply(batch: list[Any]) -> None:
+            self._progress()
             for r in batch:
                 if r.value is None:
                     records.pop(r.key, None)
@@ -239,6 +247,8 @@ class FuseLane:
                 place, at = match[1], (int(match[2]), int(match[3]))
                 if at <= self._origins.get(place, _NO_ORIGIN):
                     return REPEAT
+                if place not in self._origins and len(self._origins) >= _MOST_PLACES:
+                    return f"header {ORIGIN}: more than {_MOST_PLACES:,} partitions of feeds"
                 self._origins[place] = at
         if not record.value or not record.value.strip(_BLANK):
             return "the record has no value"
@@ -280,6 +290,6 @@ def _too_large(value: bytes) -> str | None:
     """Why a look is too large to be fused here; None where it is not."""
     if value.count(b'"detection_id"') > MOST_DETECTIONS:
         return f"more than {MOST_DETECTIONS:,} detections"
-    if _LONG_TEXT.search(value):
+    if any(found.end() - found.start() > MOST_ATTRIBUTE_BYTES // 2 for found in _TEXTS.finditer(value)):
         return f"a text of more than {MOST_ATTRIBUTE_BYTES // 2:,} bytes"
     return f"ids or classes of more than {MOST_ATTRIBUTE_BYTES:,} bytes" if _LONG_ATTRIBUTES.search(value) else None

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 from apss_fusion.streaming.transport import Chunk
 
 _LOG = logging.getLogger(__name__)
-#: Records that wait in a lane before no more are fetched for it.
-MOST_WAITING = 20_000
+#: Records, and bytes of them, that wait in a lane before no more are fetched for it.
+MOST_WAITING, MOST_WAITING_BYTES = 20_000, 64 * 2**20
+#: Bytes of records that are merged into one chunk, give or take an event.
+_CHUNK_BYTES = 16 * 2**20
 
 
 class LostRecordsError(RuntimeError):
@@ -63,7 +65,7 @@ class Lane:
         self.work = work
         self._generation, self._most_records, self._failed = generation, most_records, failed
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._queued = 0
+        self._queued = self._queued_bytes = 0
         self._next: Any = None
         self.busy = False
         #: Chunks done so far.
@@ -83,7 +85,7 @@ class Lane:
     @property
     def is_full(self) -> bool:
         """Whether no more is to be fetched for now. It is the fetching that waits: a lane holds up no other."""
-        return self._queued >= MOST_WAITING
+        return self._queued >= MOST_WAITING or self._queued_bytes >= MOST_WAITING_BYTES
 
     @property
     def first_waiting(self) -> Any:
@@ -96,6 +98,7 @@ class Lane:
         """Add an event of Faust, whose value is a chunk."""
         self._queue.put_nowait(event)
         self._queued += len(event.value.records)
+        self._queued_bytes += _bytes_of(event)
 
     async def rest(self) -> None:
         """Begin no further chunk until `go_on`, and wait until none is under way."""
@@ -120,24 +123,26 @@ class Lane:
         try:
             while True:
                 if self._next is None:
-                    self._next = await self._queue.get()
-                    self._queued -= len(self._next.value.records)
+                    self._next = self._taken(await self._queue.get())
                 await self._may_go.wait()
                 events, self._next = [self._next], None
                 self._idle.clear()
                 self.busy = True
                 generation, count = events[0].message.generation_id, len(events[0].value.records)
-                while count < self._most_records and not self._queue.empty():
-                    event = self._queue.get_nowait()
-                    self._queued -= len(event.value.records)
+                size = _bytes_of(events[0])
+                while count < self._most_records and size < _CHUNK_BYTES and not self._queue.empty():
+                    event = self._taken(self._queue.get_nowait())
                     if event.message.generation_id != generation:
                         self._next = event
                         break
                     events.append(event)
                     count += len(event.value.records)
+                    size += _bytes_of(event)
                 if await self._process(generation, [event.value for event in events]):
                     for event in events:
-                        await event.lane_stream.ack(event)
+                        # A decoder may stop within a chunk, before partitions are given back.
+                        if event.value.records[-1].offset < (self.work.start or 0):
+                            await event.lane_stream.ack(event)
                 self.done += 1
                 self.busy = False
                 self.empty_since_s = asyncio.get_running_loop().time()
@@ -150,6 +155,11 @@ class Lane:
         finally:
             self.busy = False
             self._idle.set()
+
+    def _taken(self, event: Any) -> Any:
+        self._queued -= len(event.value.records)
+        self._queued_bytes -= _bytes_of(event)
+        return event
 
     async def _process(self, generation: int, chunks: list[Chunk]) -> bool:
         """Work off chunks; whether their input may be acknowledged."""
@@ -167,3 +177,7 @@ class Lane:
         if records:
             await self.work.process(records, generation)
         return generation == self._generation()
+
+
+def _bytes_of(event: Any) -> int:
+    return sum(len(r.value) for r in event.value.records if r.value is not None)

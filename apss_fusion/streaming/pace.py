@@ -16,7 +16,7 @@ from typing import Any
 from apss_fusion.streaming.headers import ARRIVAL
 
 #: How long a partition waits for one that does not get on, before it goes its own way.
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 _LOOK_S = 0.005
 
 
@@ -46,23 +46,23 @@ class Pace:
     def __init__(self, step_s: float, oldest_ms: Callable[[Any], float | None]) -> None:
         self._step_ms = step_s * 1e3
         self._oldest_ms = oldest_ms
-        self._is_open = False
+        self._is_halted = False
 
-    def open(self) -> None:
-        """Let all go, as partitions are to be given back."""
-        self._is_open = True
+    def halt(self) -> None:
+        """Let none go on, as partitions are to be given back: who waits stops where it is."""
+        self._is_halted = True
 
-    def close(self) -> None:
+    def go_on(self) -> None:
         """Keep them in step again."""
-        self._is_open = False
+        self._is_halted = False
 
     async def reach(self, asking: Any, records: list[Any], start: int) -> int:
-        """Wait until record `start` may be decoded; the number of the first one after it that may not."""
+        """Wait until record `start` may be decoded; the number of the first one that may not, `start` after `halt`."""
         since_s, seen_ms = asyncio.get_running_loop().time(), None
-        while not self._is_open:
+        while not self._is_halted:
             oldest_ms = self._oldest_ms(asking)
             if oldest_ms is None:
-                break
+                return len(records)
             horizon_ms = oldest_ms + self._step_ms
             if arrival_ms(records[start]) <= horizon_ms:
                 return next(
@@ -75,4 +75,4 @@ class Pace:
                 until_ms = arrival_ms(records[start]) + self._step_ms
                 return next((k for k in range(start, len(records)) if arrival_ms(records[k]) > until_ms), len(records))
             await asyncio.sleep(_LOOK_S)
-        return len(records)
+        return start

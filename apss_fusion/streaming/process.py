@@ -16,12 +16,12 @@ from typing import Any
 
 import msgspec
 
-from apss_fusion.streaming.app import FAILED, FusionApp, make_app
+from apss_fusion.streaming.app import FAILED, WATCH_S, FusionApp, make_app
 from apss_fusion.streaming.deployment import read_deployment
 from apss_fusion.streaming.http import PortError, serve
 from apss_fusion.streaming.logs import set_up_logs
 from apss_fusion.streaming.settings import Settings
-from apss_fusion.streaming.supervisor import PARENT, SETTINGS
+from apss_fusion.streaming.supervisor import PARENT, SETTINGS, UNUSABLE
 
 # Here __name__ is that of the program.
 _LOG = logging.getLogger("apss_fusion.streaming.process")
@@ -58,9 +58,12 @@ async def _run(app: FusionApp) -> int:
             runner = await serve(app)
         except PortError as error:
             _LOG.error("ends: %s", error)
-            return FAILED
-    await app.start()
-    await _first(stop.wait(), app.wait_until_stopped())
+            return UNUSABLE
+    # From the beginning on: also a start may hang.
+    watching = asyncio.ensure_future(_watch(app))
+    starting = asyncio.ensure_future(app.start())
+    await _first(stop.wait(), _ended(app, starting))
+    watching.cancel()
     # Whatever hangs from here on, also what Faust and asyncio do after a crash: the process ends.
     deadline = threading.Timer(app.settings.worker.stop_s, os._exit, (FAILED,))
     deadline.daemon = True
@@ -77,6 +80,18 @@ async def _run(app: FusionApp) -> int:
     if runner is not None:
         await runner.cleanup()
     return 0
+
+
+async def _watch(app: FusionApp) -> None:
+    """See that the worker gets on."""
+    while True:
+        await asyncio.sleep(WATCH_S)
+        await app.watch()
+
+
+async def _ended(app: FusionApp, starting: asyncio.Future[Any]) -> None:
+    await starting
+    await app.wait_until_stopped()
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

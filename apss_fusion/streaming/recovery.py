@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faust.tables.manager import TableManager
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.consumer import Consumer
 
 if TYPE_CHECKING:
@@ -62,11 +62,13 @@ class LossSafeRecovery(Recovery):  # type: ignore[misc]
         await self._wait(consumer.wait_for_stopped_flow(), timeout=self.app.conf.broker_request_timeout)
         try:
             await self.app.take_over(consumer.assignment())
+            await super()._resume_streams(generation_id)
+        except (RebalanceAgain, ServiceStopped):
+            raise
         except Exception as error:
-            # Faust would go on without the state.
+            # Faust would go on without the state, or wait for ever.
             await self.app.die(error)
             raise
-        await super()._resume_streams(generation_id)
 
 
 class LossSafeTableManager(TableManager):  # type: ignore[misc]

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 _ENVIRONMENT = "APSS_"
+#: What follows it in variables that are no settings: of recorded feeds, of tests, of the processes among each other.
+_OF_OTHERS = ("fusion_", "test_", "broker_", "fail_", "process_")
 _Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 #: What session timeouts a broker allows by default.
 _Session = Annotated[float, Meta(ge=6.0, le=1800.0)]
@@ -57,7 +59,7 @@ class Worker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a worker runs."""
 
     #: Group of the workers that share the partitions; also the first part of each transactional id.
-    group: str = "apss-fusion"
+    group: Annotated[str, Meta(min_length=1, max_length=200)] = "apss-fusion"
     #: Port of /metrics, /healthz and /readyz; 0: none. Where it is taken and was not asked for, a free one.
     http_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     http_host: str = "127.0.0.1"
@@ -141,7 +143,7 @@ def _converted(values: dict[str, Any], where: str) -> Settings:
 
 
 def _override(values: dict[str, Any], variable: str, text: str) -> None:
-    """Set the key that a variable of the environment names. Other variables with our prefix belong to others."""
+    """Set the key that a variable of the environment names; `SettingsError` where there is none."""
     words = variable.removeprefix(_ENVIRONMENT).lower()
     if words.startswith("engine_"):
         raise SettingsError(f"{variable}: what configures the engine is read from the file only")
@@ -152,6 +154,8 @@ def _override(values: dict[str, Any], variable: str, text: str) -> None:
         if words.startswith(f.name + "_") and isinstance(f.default, Struct):
             _set(values.setdefault(f.name, {}), type(f.default), words.removeprefix(f.name + "_"), variable, text)
             return
+    if not words.startswith(_OF_OTHERS):
+        raise SettingsError(f"{variable}: there is no such setting")
 
 
 def _set(table: dict[str, Any], kind: type[Struct], key: str, variable: str, text: str) -> None:

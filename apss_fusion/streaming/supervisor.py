@@ -20,13 +20,18 @@ from apss_fusion.streaming.settings import Settings
 
 #: Where the process finds the settings, and the supervisor's process number.
 SETTINGS, PARENT = "APSS_PROCESS_SETTINGS", "APSS_PROCESS_PARENT"
+#: Exit status of a process that would find the same wrong again: it is not started anew.
+UNUSABLE = 2
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _HEALTHY_S = 0.5, 15.0, 30.0
 #: More than the process gives itself to stop.
 _STOP_MARGIN_S = 5.0
 
 
 def supervise(settings: Settings, once: bool = False) -> int:
-    """Run a worker until SIGTERM or SIGINT (0), or `once`: until its first process ends (its status, 1 if it failed)."""
+    """Run a worker until SIGTERM or SIGINT, or `once`: until its first process ends.
+
+    Returns 0, 1 if the one process failed, 2 if what was asked for cannot be.
+    """
     return _Supervisor(settings).run(once)
 
 
@@ -51,6 +56,8 @@ class _Supervisor:
             lived_s = time.monotonic() - began_s
             if self._stopping.is_set():
                 break
+            if status == UNUSABLE:
+                return UNUSABLE
             if once:
                 return 1 if status else 0
             if lived_s > _HEALTHY_S:

@@ -32,6 +32,10 @@ _FETCH_WAIT_MS = 20
 _FULL_S = 0.02
 
 
+class ShorterThanStateError(RuntimeError):
+    """A partition lacks records that its state contains: what comes next in it would be taken for these."""
+
+
 class Chunk(NamedTuple):
     """Consecutive records of one partition, never none."""
 
@@ -93,11 +97,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         starts = {tp: self.app.start_of(tp.topic, tp.partition) for tp in mine}
         # Asked at once: an answer may wait behind a fetch.
         earliest = await self.earliest_offsets(*mine) if mine else {}
+        ends = await self.highwaters(*mine) if mine else {}
         positions = {tp: earliest[tp] if start is None else start for tp, start in starts.items()}
         for tp, start in positions.items():
             known = committed.get(tp)
             if known is not None and known > start:
                 self.log.warning("committed offset %d of %s is ahead of its state, %d", known, tp, start)
+            if start > ends[tp]:
+                raise ShorterThanStateError(
+                    f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before its state, {start}: it was made anew or cut; "
+                    "make its changelog anew too, or use another prefix"
+                )
             if start < earliest[tp]:
                 self.log.error("records %d to %d of %s were deleted before they were read", start, earliest[tp] - 1, tp)
             await self._seek(tp, start)

@@ -299,9 +299,9 @@ class Filter:
     def changed_slots(self) -> NDArray[np.int64]:
         """Slots of the living tracks that changed since last asked, in the order of their ids."""
         link = self.bank.link
-        slots = np.flatnonzero((link["changed"] != 0) & (link["alive"] != 0))
-        link["changed"] = 0
-        return self.by_id(slots)
+        slots = np.flatnonzero(link["changed"])
+        link["changed"][slots] = 0
+        return self.by_id(slots[link["alive"][slots] != 0])
 
     def by_id(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slots in the order of the ids of their tracks."""

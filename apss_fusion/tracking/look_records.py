@@ -240,7 +240,8 @@ def _ends(batch: LookBatch, attributes: Attributes) -> list[int]:
     """Where blocks of looks end: so many of each as `MOST_LOOKS` and `MOST_BYTES` allow."""
     looks, numbers = batch.looks, batch.detections["attributes"]
     shapes = np.array([len(footprint.geojson) for footprint in batch.footprints] + [0])
-    beside = sum(np.diff(table.arrays()[1])[numbers] for table in (attributes.ids_json, attributes.class_json))
+    maps = [table.arrays()[1] for table in (attributes.ids_json, attributes.class_json)]
+    beside = sum(ends[numbers + 1] - ends[numbers] for ends in maps)
     detections = np.cumsum(np.concatenate([[0], DETECTION.itemsize + batch.detections["id_length"] + beside]))
     first = looks["first"]
     sizes = LOOK.itemsize + looks["id_length"] + shapes[looks["footprint"]]

@@ -69,8 +69,9 @@ def base_rows(filter: WindowFilter, slots: NDArray[np.int64]) -> TrackRows:
 def window_records(filter: WindowFilter) -> list[Record]:
     """Records of what changed since last asked; a key that is gone has none."""
     link, win = filter.bank.link, filter.work.window
-    slots = np.flatnonzero((link["changed"] != 0) & (win.track["first"] >= 0))
-    link["changed"] = 0
+    slots = np.flatnonzero(link["changed"])
+    link["changed"][slots] = 0
+    slots = slots[win.track["first"][slots] >= 0]
     exists = win.touch["look"][win.track["first"][slots]] < 0
     rows = base_rows(filter, filter.by_id(slots[exists | (link["seq"][slots] > 0)]))
     gone = sorted(set(filter.gone))

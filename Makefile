@@ -101,6 +101,10 @@ check-late: setup ## 1,000 random scenarios of late looks with restarts and budg
 mutants: setup ## break the carrying of late looks in four ways, and see the check fail
 	$(BIN)/python tests/mutants.py
 
+.PHONY: chaos
+chaos: setup ## kill, stop and refuse workers and brokers under load, for up to 30 minutes, and see that nothing is lost
+	$(BIN)/python -m tests.chaos
+
 .PHONY: bench
 bench: setup ## print every table of benchmarks/ that takes minutes
 	$(BIN)/python -m benchmarks

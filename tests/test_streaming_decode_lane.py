@@ -35,11 +35,23 @@ def feed(format_: type[Decoder], data: bytes) -> list[Record]:
     return [Record(topic, 0, k, b"input", piece) for k, piece in enumerate(pieces_of(format_, data))]
 
 
+def interleaved(records: list[Record], turns: list[bool]) -> list[Record]:
+    """Two inputs with the same records in one partition, which take turns."""
+    left = {b"one": list(records), b"two": list(records)}
+    order: list[tuple[bytes, Record]] = []
+    for turn in [*turns, *[True, False] * len(records)]:
+        key = b"one" if turn else b"two"
+        if left[key]:
+            order.append((key, left[key].pop(0)))
+    return [r._replace(offset=k, key=key) for k, (key, r) in enumerate(order)]
+
+
 def expected(format_: type[Decoder], records: list[Record]) -> dict[tuple[int, int], bytes]:
-    """The looks of a feed by offset and number within the record."""
-    reader = expecting_more(format_)
+    """The looks of a feed by offset and number within the record; each input has a decoder of its own."""
+    readers: dict[bytes | None, Decoder] = {}
     out = {}
     for r in records:
+        reader = readers.setdefault(r.key, expecting_more(format_))
         for number, look in enumerate(looks_of(reader.items(BytesIO(r.value or b"")))):
             out[r.offset, number] = look_json(look).rstrip()
     return out
@@ -61,14 +73,21 @@ def letters(kafka: FakeKafka) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------------------- the same looks
 
 
-@given(st.sampled_from(sorted(FILES)), st.lists(st.integers(1, 60), max_size=5), st.data())
+@given(
+    st.sampled_from(sorted(FILES)),
+    st.lists(st.booleans(), max_size=30),
+    st.lists(st.integers(1, 99), max_size=5),
+    st.data(),
+)
 @settings(max_examples=60)
 def test_cut_and_started_again_anywhere_a_feed_gives_the_same_looks(
-    name: str, cuts: list[int], data: st.DataObject
+    name: str, turns: list[bool], cuts: list[int], data: st.DataObject
 ) -> None:
     """Each chunk by the same lane or by one that starts from the last state that was kept, which may lie far behind."""
     format_, content, _ = FILES[name]
     records, kafka, deployed = feed(format_, content), FakeKafka(), deployment()
+    if turns:
+        records = interleaved(records, turns)
 
     async def go() -> None:
         lane = await decoder(kafka, deployed, format_.name)

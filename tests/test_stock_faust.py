@@ -138,13 +138,18 @@ def topic_with(kafka: str, *values: bytes, name: str | None = None, **configs: s
 
 
 async def in_a_transaction(kafka: str, topic: str, *values: bytes, commit: bool = True) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=uuid.uuid4().hex)
+    name = uuid.uuid4().hex
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name)
     await producer.start()
     await producer.begin_transaction()
     for value in values:
         await producer.send_and_wait(topic, value, key=b'"k"', partition=0)
     await (producer.commit_transaction() if commit else producer.abort_transaction())
     await producer.stop()
+    # The mark comes a moment after the answer; the next producer of the name waits for it.
+    heir = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name)
+    await heir.start()
+    await heir.stop()
 
 
 async def records_of(kafka: str, topic: str) -> list[bytes]:

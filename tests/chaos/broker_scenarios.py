@@ -106,7 +106,9 @@ def refused(bench: Bench) -> Result:
 
 
 def _refuse_first_batch(run: Run) -> None:
-    """Of what a decoder sends at once, the first batch is refused and the second one would be taken."""
+    """Of what a new producer sends at once, the first batch is refused and the second one would be taken."""
+    run.load.stop()
+    run.settle()
     for worker in list(run.workers):
         worker.stop()
         run.drop(worker)
@@ -153,22 +155,27 @@ def _kept_share(run: Run) -> float:
 
 
 def wiped(bench: Bench) -> Result:
-    """A worker keeps nothing on its disk. The cluster's data is wiped, which a worker tells of in a line; then all is anew."""
+    """A worker keeps nothing on its disk. The cluster is wiped, which a worker tells in a line; with topics, all is anew."""
     with bench.run("wiped") as run:
         run.begin(1, home=True)
         left = sorted(path for path in (run.folder / "home").rglob("*") if path.is_file())
         run.require(not left, f"a worker has left files: {left[:3]}")
         run.load.stop()
+        for worker in list(run.workers):
+            # A cluster that was wiped is another one.
+            worker.stop()
+            run.drop(worker)
         bench.cluster.wipe()
         bench.cluster.start()
-        worker = Worker(run.config, run.folder / "without-topics.log")
-        status = worker.wait(START_S)
+        without = Worker(run.config, run.folder / "without-topics.log")
+        status = without.wait(START_S)
         if status is None:
-            worker.end()
-        lines = worker.log.strip().splitlines()
+            without.end()
+        lines = without.log.strip().splitlines()
         run.require(status == 2, f"without topics, a worker ends with status {status}")
         run.require(len(lines) == 1 and "missing" in lines[0], f"without topics, a worker says {lines}")
-        run.begin_anew()
         run.watch.fault()
+        run.begin_anew()
+        run.start_worker(home=True)
         run.settle(120.0)
         return run.finish()

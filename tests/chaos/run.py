@@ -31,6 +31,8 @@ from .workers import Worker
 FORMATS = ("ais-nmea", "looks")
 START_S = 60.0
 _QUIET_S = 90.0
+#: A place, (lat, lon), about which only the rest is.
+_OF_THE_REST = (-40.0, -20.0)
 _STAYS_S = 1.5
 
 
@@ -172,11 +174,11 @@ class Run:
     # ------------------------------------------------------------------ the load
 
     def burst(self, count: int, detections_each: int) -> None:
-        """Produce so many long looks at once, and short ones behind them."""
+        """Produce so many long looks at once, and short ones behind them; all of one region."""
         place, rows = (self.settings.topic("feeds.looks"), 0), []
         for k in range(2 * count):
             name = f"burst-{k}"
-            lat, lon = world.AREAS[0]
+            lat, lon = _OF_THE_REST
             detections = tuple(
                 Detection(
                     detection_id=f"{name}-{n}", lat=lat + 0.01 * (n % 10), lon=lon + 0.01 * (n // 10), domain="SEA"

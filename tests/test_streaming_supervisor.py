@@ -167,7 +167,7 @@ def test_a_signal_is_passed_on_and_waited_for(supervised: Any, number: int) -> N
     ((pid, _),) = wait_until(lambda: one.noted("began"), 30, "a process")
     one.process.send_signal(number)
     _, err = one.process.communicate(timeout=30)
-    assert one.process.returncode == 0
+    assert one.process.returncode == (130 if number == signal.SIGINT else 0)
     assert one.noted("asked to end") == [(pid, "asked to end")]
     assert not running(pid)
     assert err == ""

@@ -22,6 +22,7 @@ from apss_fusion.streaming.settings import Settings
 SETTINGS, PARENT = "APSS_PROCESS_SETTINGS", "APSS_PROCESS_PARENT"
 #: Exit status of a process that would find the same wrong again: it is not started anew.
 UNUSABLE = 2
+_INTERRUPTED = 130
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _HEALTHY_S = 0.5, 15.0, 30.0
 #: More than the process gives itself to stop.
 _STOP_MARGIN_S = 5.0
@@ -30,7 +31,7 @@ _STOP_MARGIN_S = 5.0
 def supervise(settings: Settings, once: bool = False) -> int:
     """Run a worker until SIGTERM or SIGINT, or `once`: until its first process ends.
 
-    Returns 0, 1 if the one process failed, 2 if what was asked for cannot be.
+    Returns 0, after SIGINT 130, 1 if the one process failed, 2 if what was asked for cannot be.
     """
     return _Supervisor(settings).run(once)
 
@@ -39,11 +40,13 @@ class _Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._interrupted = False
         self._process: subprocess.Popen[bytes] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = number == signal.SIGINT
         self._stopping.set()
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
@@ -65,7 +68,7 @@ class _Supervisor:
             print(f"worker ended with {_told(status)} after {lived_s:.1f} s; starts again", file=sys.stderr, flush=True)
             self._stopping.wait(wait_s)
             wait_s = min(2.0 * wait_s, _LONGEST_WAIT_S)
-        return 0
+        return _INTERRUPTED if self._interrupted else 0
 
     def _run_one(self) -> int:
         environment = {

@@ -40,6 +40,12 @@ def _headers(**other: bytes) -> list[Header]:
     return list((names | other).items())
 
 
+def _compact(detections: int) -> bytes:
+    """A look with many detections, in few bytes each."""
+    found = ",".join(f'{{"detection_id":"{k}","lat":51.3,"lon":-3.2}}' for k in range(detections))
+    return f'{{"look_id":"many","source_id":"coast","time":"2026-01-01T00:00:00Z","detections":[{found}]}}'.encode()
+
+
 class Poisoner:
     """Produces poison; `must` are the keys of dead letters that there have to be."""
 
@@ -56,8 +62,7 @@ class Poisoner:
             # Of the others, each format has its own view.
             self.must.append(f"{topic}/0/{places[0].offset}")
         # Short as it comes, too long for a topic as a look of this project.
-        found = ",".join(f'{{"detection_id":"{k}","lat":51.3,"lon":-3.2}}' for k in range(40_000))
-        long = f'{{"look_id":"long","source_id":"coast","time":"2026-01-01T00:00:00Z","detections":[{found}]}}'.encode()
+        long = _compact(40_000)
         topic = run.settings.topic("feeds.looks")
         (place,) = produce(run.settings.bootstrap, (topic, 0, b"poison", long, []))
         self.must.append(f"{topic}/0/{place.offset}")
@@ -78,6 +83,8 @@ class Poisoner:
             (good.replace(b'"look_id":"good"', b'"look_id":7'), _headers()),
             (good[: len(good) // 2], _headers()),
             (good.replace(b'"good"', b'"' + b"x" * 20_000 + b'"'), _headers()),
+            (good.replace(b'"ids":null', b'"ids":{' + b'"a":"b",' * 5000 + b'"c":"d"}'), _headers()),
+            (_compact(100_000), _headers()),
         ]
         topic = run.settings.topic("looks")
         for partition in range(len(run.deployment.regions)):

@@ -22,7 +22,7 @@ from .records import Place, Records, last_of_keys
 from .watch import Mark
 
 _CHUNK = 500
-_MOST_TEXT = 8192
+_MOST_TEXT, _MOST_DETECTIONS = 8192, 20_000
 _BLOCKS = b"looks:"
 #: A look that is longer is a dead letter: of 8 MiB, something is left for the headers.
 _MOST_LOOK_BYTES = 8 * 2**20 - 9000
@@ -85,7 +85,7 @@ def decode_feeds(deployment: Deployment, feeds: Records) -> DecodedFeeds:
     return out
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, rename={"records_in": "in", "updates_out": "out"}):
     """What a run has come to. All but the first five must be 0."""
 
     #: Records of the feeds, and looks that came without a feed.
@@ -218,7 +218,7 @@ class Comparison:
                 out.origins[place] = origin[1]
             self.counts.looks += 1
             other = any(name in _EXPECTED and value != _EXPECTED[name] for name, value in r.headers)
-            if other or not (r.value or b"").strip() or _has_long_text(r.value):
+            if other or not (r.value or b"").strip() or _is_too_large(r.value):
                 self._expected_dead[key] += 1
                 continue
             # A record is a look, also where it has line ends.
@@ -370,10 +370,17 @@ def _origin(record: Any) -> tuple[Place, tuple[int, int]] | None:
     return None
 
 
-def _has_long_text(value: bytes) -> bool:
-    """Whether a look has a text that no record of a track has room for."""
-    texts = re.findall(rb'"((?:[^"\\]|\\.)*)"', value) if len(value) > 2 * _MOST_TEXT else []
-    return any(len(text) > _MOST_TEXT for text in texts)
+def _is_too_large(value: bytes) -> bool:
+    """Whether a look has more detections or longer texts than there is room for in a region's records."""
+    if len(value) <= _MOST_TEXT:
+        return False
+    texts = re.findall(rb'"((?:[^"\\]|\\.)*)"', value)
+    attributes = re.findall(rb'"(?:ids|class_probs)":\{([^{}]*)\}', value)
+    return (
+        value.count(b'"detection_id"') > _MOST_DETECTIONS
+        or any(len(text) > _MOST_TEXT for text in texts)
+        or any(len(text) > 2 * _MOST_TEXT for text in attributes)
+    )
 
 
 class _Numbered(msgspec.Struct):

@@ -97,11 +97,26 @@ class LookBatch:
     def order(self, indices: ArrayLike) -> LookBatch:
         """The looks with these numbers, in this order, as a batch of their own."""
         chosen = np.asarray(indices, np.int64)
-        n_detections, n_text = _sizes(chosen, self.looks, self.detections)
+        n_detections, n_text = self.sizes(chosen)
         looks, detections = np.zeros(len(chosen), LOOK), np.zeros(n_detections, DETECTION)
         text = np.zeros(n_text, np.uint8)
-        _gather(chosen, self.looks, self.detections, self.text, looks, detections, text)
+        self.copy(chosen, looks, detections, text)
         return LookBatch(looks, detections, text, used_footprints(looks, self.footprints))
+
+    def sizes(self, chosen: NDArray[np.int64]) -> tuple[int, int]:
+        """How many detections and bytes of text the looks with these numbers have."""
+        n_detections, n_text = _sizes(chosen, self.looks, self.detections)
+        return n_detections, n_text
+
+    def copy(
+        self,
+        chosen: NDArray[np.int64],
+        looks: NDArray[np.void],
+        detections: NDArray[np.void],
+        text: NDArray[np.uint8],
+    ) -> None:
+        """Write the looks with these numbers, in this order, into the arrays of a batch of their own (but for footprints)."""
+        _gather(chosen, self.looks, self.detections, self.text, looks, detections, text)
 
     @staticmethod
     def concat(batches: Sequence[LookBatch]) -> LookBatch:

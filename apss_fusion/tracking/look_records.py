@@ -159,9 +159,11 @@ class LookBlocks:
     def _decoded(self, values: list[tuple[int, bytes]]) -> tuple[LookBatch, NDArray[np.int64]]:
         """All looks of blocks, and the number of the block of each."""
         blocks = [_block(number, value) for number, value in values]
-        looks = np.frombuffer(bytearray().join([b.looks for b in blocks]), LOOK)
-        detections = np.frombuffer(bytearray().join([b.detections for b in blocks]), DETECTION)
-        text = np.frombuffer(bytearray().join([b.text for b in blocks]), np.uint8)
+        looks, detections = (
+            _joined([b.looks for b in blocks]).view(LOOK),
+            _joined([b.detections for b in blocks]).view(DETECTION),
+        )
+        text = _joined([b.text for b in blocks])
         sizes = np.array(
             [
                 (
@@ -202,6 +204,10 @@ class LookBlocks:
 
 def _bytes_of(rows: NDArray) -> memoryview:
     return memoryview(np.ascontiguousarray(rows).view(np.uint8).data)
+
+
+def _joined(parts: list[memoryview]) -> NDArray[np.uint8]:
+    return np.concatenate([np.zeros(0, np.uint8), *(np.frombuffer(part, np.uint8) for part in parts)])
 
 
 def _key(number: int) -> str:

@@ -71,9 +71,19 @@ class WindowFilter(WindowRoom):
         """Fuse looks start to stop of a batch as they arrive in this order; returns what they publish."""
         out: list[UpdateBatch] = []
         if start < stop:
-            at = self._take_in(batch, start, stop)
+            at = self._take_in(batch, np.arange(start, stop))
+            n = self.work.window.n
+            n[BATCH_LOOK], n[BATCH_DETECTION] = (
+                at - start,
+                self.work.window.look["first"][at] - batch.looks["first"][start],
+            )
             self._run(batch, at, at + stop - start, self._budget, out)
         return out
+
+    def fuse_untold(self, batch: LookBatch, chosen: NDArray[np.int64]) -> None:
+        """Fuse the looks with these numbers in a batch, as they arrive in this order, while nobody is told of anything."""
+        at = self._take_in(batch, chosen)
+        self._run(batch, at, at + len(chosen), self._budget, [])
 
     def fuse_one(self, batch: LookBatch, i: int) -> list[UpdateBatch]:
         """Fuse look i, with the counts of its work from zero."""
@@ -106,30 +116,25 @@ class WindowFilter(WindowRoom):
                 self._provide(need, batch, out)
         self._end(batch, out)
 
-    def _take_in(self, batch: LookBatch, start: int, stop: int) -> int:
-        """Copy looks of a batch into the window; the number of the first there."""
+    def _take_in(self, batch: LookBatch, chosen: NDArray[np.int64]) -> int:
+        """Copy looks of a batch, those with these numbers, into the window; the number of the first there."""
         self._begin(batch)
-        given = batch.looks[start:stop]
-        d0, d1 = int(given["first"][0]), int(given["first"][-1] + given["count"][-1])
-        t0 = int(given["id_at"][0])
-        t1 = int(batch.looks["id_at"][stop]) if stop < len(batch) else len(batch.text)
         n = self.work.window.n
         at, first, text = int(n[LOOKS]), int(n[DETECTIONS]), int(n[TEXT])
-        self._make_room(at + len(given), first + d1 - d0, text + t1 - t0)
+        n_detections, n_text = batch.sizes(chosen)
+        self._make_room(at + len(chosen), first + n_detections, text + n_text)
         win = self.work.window
-        looks, detections = win.look[at : at + len(given)], win.detection[first : first + d1 - d0]
-        looks[:], detections[:] = given, batch.detections[d0:d1]
-        looks["first"] += first - d0
-        looks["id_at"] += text - t0
-        detections["id_at"] += text - t0
+        looks, detections = win.look[at : at + len(chosen)], win.detection[first : first + n_detections]
+        batch.copy(chosen, looks, detections, win.text[text:])
+        looks["first"] += first
+        looks["id_at"] += text
+        detections["id_at"] += text
         for i in np.flatnonzero(looks["footprint"] >= 0).tolist():
             looks["footprint"][i] = self._store.number(batch.footprints[looks["footprint"][i]])
-        win.text[text : text + t1 - t0] = batch.text[t0:t1]
         seen = win.seen[at : at + len(looks)]
         seen[:] = 0
         seen["touches"] = seen["same"] = -1
-        n[LOOKS], n[DETECTIONS], n[TEXT] = at + len(looks), first + len(detections), text + t1 - t0
-        n[BATCH_LOOK], n[BATCH_DETECTION] = at - start, first - d0
+        n[LOOKS], n[DETECTIONS], n[TEXT] = at + len(looks), first + n_detections, text + n_text
         self.work = self.work._replace(feet=self._store.feet)
         return at
 

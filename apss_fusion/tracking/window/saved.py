@@ -144,14 +144,13 @@ def take_up(
         raise StateError("engine state: looks that are pending have no record")
     rows = LookBatch(looks.looks[order[:settled]], looks.detections, looks.text, looks.footprints)
     order[:settled] = order[time_order(rows, filter.register.names)]
-    looks, blocks = looks.order(order), blocks[order]
     n = len(tracks)
-    filter.make_room(n, len(tracks.contributors), len(looks), len(looks.detections))
+    filter.make_room(n, len(tracks.contributors), len(order), len(looks.detections))
     _take_base(filter.work, n)
     _take_cells(filter.work.window, filter.work.intensity)
     filter.work.window.n[TOLD] = 0
-    filter.fuse(looks, 0, settled)
-    filter.fuse(looks, settled, len(looks))
+    filter.fuse_untold(looks, order[:settled])
+    filter.fuse_untold(looks, order[settled:])
     if now_s is not None:
         # Of the newest look, nothing may be left but what happened until then.
         filter.let_pass(now_s)
@@ -163,9 +162,9 @@ def take_up(
         tracks.told_id[k : k + 1].tobytes(): (tuple(tracks.told[k].tolist()), now_s or 0.0)
         for k in filter.recall(tracks).tolist()
     }
-    win.seen["block"][: win.n[LOOKS]] = blocks
+    win.seen["block"][: win.n[LOOKS]] = blocks[order]
     win.n[RECORDED] = win.n[LOOKS]
-    filter.blocks.keep(blocks)
+    filter.blocks.keep(blocks[order])
     filter.bank.link["changed"] = 0
     filter.work.intensity.cells["changed"] = 0
     filter.gone = []

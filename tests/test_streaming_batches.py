@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streaming_tools import FakeKafka, run
 
-from apss_fusion.streaming.batches import MOST_RECORD_BYTES, Batches, RecordTooLargeError, producer_options
+from apss_fusion.streaming.batches import (
+    _BATCH_BYTES,
+    MOST_RECORD_BYTES,
+    Batches,
+    RecordTooLargeError,
+    producer_options,
+)
 
 #: As sizes of records: tiny ones, and such as fill a batch or are larger.
 SIZES = st.sampled_from([0, 1, 100, 300_000, 899_000, 900_001, 2_000_000])
@@ -38,7 +44,7 @@ def test_records_of_a_partition_arrive_in_their_order_in_batches_of_bounded_size
             assert [r.headers for r in log] == [(("h", b"%d" % k),) for k, _ in mine]
             assert {r.timestamp for r in log} <= {7}
     # A larger one is the only record of its batch.
-    most = max([900_000, *(size for _, _, size in records)])
+    most = max([_BATCH_BYTES, *(size for _, _, size in records)])
     assert all(size < most + 1000 for size in kafka.batch_bytes)
 
 
@@ -117,4 +123,4 @@ def test_producers_are_told_to_repeat_nothing() -> None:
     options = producer_options()
     assert options["enable_idempotence"] is True
     assert options["acks"] == "all"
-    assert 900_000 < options["max_batch_size"] < MOST_RECORD_BYTES < options["max_request_size"]
+    assert _BATCH_BYTES < options["max_batch_size"] < MOST_RECORD_BYTES < options["max_request_size"]

@@ -12,8 +12,11 @@ from apss_fusion.streaming.headers import Headers
 
 #: The largest record, and so the largest batch, that any topic of ours takes (`max.message.bytes`).
 MOST_RECORD_BYTES = 8 * 2**20
-#: Of more records than one, a batch is no larger than this: every topic takes it.
-_BATCH_BYTES = 900_000
+#: Of more records than one, a batch is no larger than this. Batches of a partition go one after the other: of small ones, a
+#: chunk would wait for many answers.
+_BATCH_BYTES = 4 * 2**20
+#: From this size on, a record is weighed before it is added.
+_LARGE_BYTES = 900_000
 #: What a batch has beside its records, and a record beside its key, value and headers.
 _OVERHEAD_BYTES = 4096
 _MOST_CONTENT_BYTES = MOST_RECORD_BYTES - 2 * _OVERHEAD_BYTES
@@ -50,7 +53,7 @@ class Batches:
         timestamp_ms: int | None = None,
     ) -> None:
         """Add a record; a value of None is a tombstone. `RecordTooLargeError` where no topic takes it."""
-        if value is not None and len(value) > _BATCH_BYTES:
+        if value is not None and len(value) > _LARGE_BYTES:
             # A batch takes any record that is its first, and the broker then refuses it.
             count = len(key or b"") + len(value) + sum(len(name) + len(text) for name, text in headers or [])
             if count > _MOST_CONTENT_BYTES:

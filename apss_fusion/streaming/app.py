@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -29,6 +30,7 @@ from apss_fusion.streaming.fuse_lane import FuseLane
 from apss_fusion.streaming.lanes import Lane
 from apss_fusion.streaming.metrics import Metrics
 from apss_fusion.streaming.pace import Pace, arrival_ms
+from apss_fusion.streaming.topic_data import DECODE_CHANGELOG, FEEDS, LOOKS
 from apss_fusion.tracking.arrival import Lags
 from apss_fusion.tracking.register import Register
 
@@ -84,12 +86,12 @@ class FusionApp(faust.App):  # type: ignore[misc]
         mine = {(tp.topic, tp.partition) for tp in partitions}
         for place in self.lanes.keys() - mine:
             await self.lanes.pop(place).close()
-        looks = self.settings.topic("looks")
+        looks = self.settings.topic(LOOKS)
         new = sorted(mine - self.lanes.keys())
         decoding = [self._decode_lane(*place) for place in new if place[0] != looks]
         fusing = [self._fuse_lane(partition) for topic, partition in new if topic == looks]
         fail_point("taking_over")
-        await replay(self.options, self.settings.topic("decode-changelog"), lanes_readers(decoding))
+        await replay(self.options, self.settings.topic(DECODE_CHANGELOG), lanes_readers(decoding))
         works: list[DecodeLane | FuseLane] = [*decoding, *fusing]
         await asyncio.gather(*(work.take_over() for work in works))
         self.note_progress()
@@ -98,13 +100,11 @@ class FusionApp(faust.App):  # type: ignore[misc]
         self._pace.go_on()
         for lane in self.lanes.values():
             lane.go_on()
-        counts: dict[str, int] = {}
-        for topic, _ in self.lanes:
-            counts[topic] = counts.get(topic, 0) + 1
+        counts = Counter(topic for topic, _ in self.lanes)
         self.metrics.partitions.clear()
         for topic, count in counts.items():
             self.metrics.partitions.labels(topic).set(count)
-        _LOG.info("has %d partitions, %d of them new, %d of looks", len(mine), len(new), counts.get(looks, 0))
+        _LOG.info("has %d partitions, %d of them new, %d of looks", len(mine), len(new), counts[looks])
         self.is_recovered = True
 
     def _decode_lane(self, topic: str, partition: int) -> DecodeLane:
@@ -224,7 +224,7 @@ def _step_s(deployment: Deployment) -> float:
 
 
 def make_app(deployment: Deployment) -> FusionApp:
-    """The app of a worker, to be run by `faust.Worker`."""
+    """The app of a worker, to be started."""
     settings = deployment.settings
     transport.install()
     recovery.install()
@@ -255,8 +255,8 @@ def make_app(deployment: Deployment) -> FusionApp:
         web_enabled=False,
     )
     app.prepare(deployment)
-    names = [settings.topic(f"feeds.{name}") for name in formats_of(settings)]
-    source = app.topic(*names, settings.topic("looks"), schema=transport.ChunkSchema())
+    names = [settings.topic(FEEDS + name) for name in formats_of(settings)]
+    source = app.topic(*names, settings.topic(LOOKS), schema=transport.ChunkSchema())
 
     @app.agent(source, name="lanes")
     async def lanes(stream: Any) -> None:

@@ -14,10 +14,12 @@ from apss_fusion.streaming.batches import Batches
 from apss_fusion.streaming.headers import DEAD_LETTER, constant_headers, event_headers, event_source
 from apss_fusion.streaming.metrics import Metrics
 from apss_fusion.streaming.settings import Settings
+from apss_fusion.streaming.topic_data import DEAD_LETTERS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: The last millisecond that RFC 3339 has a time for.
+#: Of a reason or a field's name, which may quote what somebody sent.
 _MOST_REASON_CHARACTERS = 500
+#: The last millisecond that RFC 3339 has a time for.
 _MOST_MS = 253_402_300_799_999
 
 
@@ -25,7 +27,7 @@ class DeadLetterBox:
     """Makes the dead letters of one partition. Its id and key are the place of the record, so a repeat is known as one."""
 
     def __init__(self, settings: Settings, metrics: Metrics, topic: str, partition: int) -> None:
-        self._to = settings.topic("deadletters")
+        self._to = settings.topic(DEAD_LETTERS)
         self._metrics = metrics
         self._topic, self._partition = topic, partition
         self._constant = constant_headers(DEAD_LETTER, event_source(settings.worker.group))

@@ -32,6 +32,7 @@ from apss_fusion.streaming.metrics import Metrics
 from apss_fusion.streaming.pace import Pace, arrival_ms
 from apss_fusion.streaming.regions import Regions
 from apss_fusion.streaming.settings import Settings
+from apss_fusion.streaming.topic_data import DECODE_CHANGELOG, FEEDS, LOOKS
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
@@ -66,7 +67,7 @@ class DecodeLane:
         partition: int,
     ) -> None:
         self.topic, self.partition = topic, partition
-        self._looks, self._changelog = settings.topic("looks"), settings.topic("decode-changelog")
+        self._looks, self._changelog = settings.topic(LOOKS), settings.topic(DECODE_CHANGELOG)
         self._key = topic.encode()
         self._regions, self._producer, self._metrics, self._pace = regions, producer, metrics, pace
         #: Arrival of the record that is decoded, or was last, ms.
@@ -74,7 +75,7 @@ class DecodeLane:
         #: Parts of chunks done so far.
         self.steps = 0
         self._snapshot_records = settings.worker.snapshot_records
-        self._kind = decoder_named(topic.removeprefix(settings.topic("feeds.")))
+        self._kind = decoder_named(topic.removeprefix(settings.topic(FEEDS)))
         #: A decoder for each input, by the keys of the records, so that the halves of two inputs' messages do not meet.
         self._decoders: dict[bytes, Decoder] = {}
         self._headers = constant_headers(LOOK, event_source(settings.worker.group))

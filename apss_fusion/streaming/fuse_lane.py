@@ -27,6 +27,7 @@ from apss_fusion.streaming.dead_letters import DeadLetterBox
 from apss_fusion.streaming.deployment import Deployment
 from apss_fusion.streaming.fail_points import fail_point
 from apss_fusion.streaming.headers import (
+    KIND_HEADERS,
     LOOK,
     ORIGIN,
     TRACK,
@@ -36,6 +37,7 @@ from apss_fusion.streaming.headers import (
     other_kind,
 )
 from apss_fusion.streaming.metrics import Metrics
+from apss_fusion.streaming.topic_data import FUSE_CHANGELOG, LOOKS, TRACKS
 from apss_fusion.tracking.engine import Engine
 from apss_fusion.tracking.rows import STATUS_NAMES
 from apss_fusion.tracking.updates import UpdateBatch
@@ -56,8 +58,7 @@ _MOST_PLACES = 5000
 _match_origin = re.compile(rb"([\w.-]{1,249}/\d{1,6})/(\d{1,18})/(\d{1,18})").fullmatch
 #: Of these bytes (the last three mark UTF-8), a reader of lines finds nothing to tell of.
 _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"
-_CHECKED_HEADERS = ("ce_specversion", "ce_type", "ce_dataschema")
-_GOOD_HEADERS = frozenset(h for h in constant_headers(LOOK, "") if h[0] in _CHECKED_HEADERS)
+_GOOD_HEADERS = frozenset(h for h in constant_headers(LOOK, "") if h[0] in KIND_HEADERS)
 _TIME_KEY, _TIME_LENGTH = b',"time":"', len("2026-01-01T00:00:00.000000Z")
 
 #: Most detections of a look, and most bytes of what says who or what one is: these go on into the records of the state and
@@ -103,9 +104,9 @@ class FuseLane:
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         settings = deployment.settings
-        self.topic = settings.topic("looks")
+        self.topic = settings.topic(LOOKS)
         self.partition = partition
-        self._tracks, self._changelog = settings.topic("tracks"), settings.topic("fuse-changelog")
+        self._tracks, self._changelog = settings.topic(TRACKS), settings.topic(FUSE_CHANGELOG)
         self._options, self._progress = options, progress
         self._metrics = metrics
         self._engine = Engine(deployment.config, deployment.sources)
@@ -239,7 +240,7 @@ class FuseLane:
             if header in _GOOD_HEADERS:
                 continue
             name, value = header
-            if name in _CHECKED_HEADERS:
+            if name in KIND_HEADERS:
                 return other_kind(record.headers, LOOK)
             if name == ORIGIN:
                 if (match := _match_origin(value or b"")) is None:

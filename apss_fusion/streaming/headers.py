@@ -18,6 +18,9 @@ ARRIVAL = "arrival"
 #: Header of a look: ``TOPIC/PARTITION/OFFSET/INDEX`` of the record of a feed that completed it.
 ORIGIN = "origin"
 
+#: Headers by which a record says its kind and version.
+KIND_HEADERS = ("ce_specversion", "ce_type", "ce_dataschema")
+
 _SPECVERSION = b"1.0"
 _CONTENT_TYPE = b"application/json"
 
@@ -87,7 +90,7 @@ def other_kind(headers: Iterable[tuple[str, bytes]], kind: Kind) -> str | None:
     """Why a record is not of `kind` or not of a version that is read here; None where it is, or says nothing of itself."""
     expected = dict(constant_headers(kind, ""))
     for name, value in headers:
-        if name in ("ce_specversion", "ce_type", "ce_dataschema") and value != expected[name]:
+        if name in KIND_HEADERS and value != expected[name]:
             text = (value or b"").decode("utf-8", "backslashreplace")
             return f"header {name}: {text!r} is not {expected[name].decode()!r}"
     return None

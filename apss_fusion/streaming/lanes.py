@@ -98,7 +98,8 @@ class Lane:
         """Add an event of Faust, whose value is a chunk."""
         self._queue.put_nowait(event)
         self._queued += len(event.value.records)
-        self._queued_bytes += _bytes_of(event)
+        event.lane_bytes = sum(len(r.value) for r in event.value.records if r.value is not None)
+        self._queued_bytes += event.lane_bytes
 
     async def rest(self) -> None:
         """Begin no further chunk until `go_on`, and wait until none is under way."""
@@ -129,7 +130,7 @@ class Lane:
                 self._idle.clear()
                 self.busy = True
                 generation, count = events[0].message.generation_id, len(events[0].value.records)
-                size = _bytes_of(events[0])
+                size = events[0].lane_bytes
                 while count < self._most_records and size < _CHUNK_BYTES and not self._queue.empty():
                     event = self._taken(self._queue.get_nowait())
                     if event.message.generation_id != generation:
@@ -137,7 +138,7 @@ class Lane:
                         break
                     events.append(event)
                     count += len(event.value.records)
-                    size += _bytes_of(event)
+                    size += event.lane_bytes
                 if await self._process(generation, [event.value for event in events]):
                     for event in events:
                         # A decoder may stop within a chunk, before partitions are given back.
@@ -158,7 +159,7 @@ class Lane:
 
     def _taken(self, event: Any) -> Any:
         self._queued -= len(event.value.records)
-        self._queued_bytes -= _bytes_of(event)
+        self._queued_bytes -= event.lane_bytes
         return event
 
     async def _process(self, generation: int, chunks: list[Chunk]) -> bool:
@@ -177,7 +178,3 @@ class Lane:
         if records:
             await self.work.process(records, generation)
         return generation == self._generation()
-
-
-def _bytes_of(event: Any) -> int:
-    return sum(len(r.value) for r in event.value.records if r.value is not None)

@@ -58,21 +58,23 @@ class Pace:
 
     async def reach(self, asking: Any, records: list[Any], start: int) -> int:
         """Wait until record `start` may be decoded; the number of the first one that may not, `start` after `halt`."""
-        since_s, seen_ms = asyncio.get_running_loop().time(), None
+        clock, first_ms = asyncio.get_running_loop().time, arrival_ms(records[start])
+        since_s, seen_ms = clock(), None
         while not self._is_halted:
             oldest_ms = self._oldest_ms(asking)
             if oldest_ms is None:
                 return len(records)
             horizon_ms = oldest_ms + self._step_ms
-            if arrival_ms(records[start]) <= horizon_ms:
-                return next(
-                    (k for k in range(start, len(records)) if arrival_ms(records[k]) > horizon_ms), len(records)
-                )
-            now_s = asyncio.get_running_loop().time()
+            if first_ms <= horizon_ms:
+                return _first_after(horizon_ms, records, start)
             if oldest_ms != seen_ms:
-                since_s, seen_ms = now_s, oldest_ms
-            elif now_s > since_s + PATIENCE_S:
-                until_ms = arrival_ms(records[start]) + self._step_ms
-                return next((k for k in range(start, len(records)) if arrival_ms(records[k]) > until_ms), len(records))
+                since_s, seen_ms = clock(), oldest_ms
+            elif clock() > since_s + PATIENCE_S:
+                return _first_after(first_ms + self._step_ms, records, start)
             await asyncio.sleep(_LOOK_S)
         return start
+
+
+def _first_after(until_ms: float, records: list[Any], start: int) -> int:
+    """The number of the first record from `start` on that arrived after a time; how many there are where none did."""
+    return next((k for k in range(start, len(records)) if arrival_ms(records[k]) > until_ms), len(records))

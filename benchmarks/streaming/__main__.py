@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measuring import machine
 from benchmarks.streaming import endurance, latency, throughput
-from benchmarks.streaming.rig import Rig
 
 TABLES: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "throughput": throughput.table,
@@ -42,8 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with TemporaryDirectory(prefix="apss-") as folder:
             TABLES[name](Path(folder), options)
 
-
-__all__ = ["Rig", "main"]
 
 if __name__ == "__main__":
     main()
